@@ -1,0 +1,126 @@
+// The engine's only door: utterances in, waveforms out.
+//
+// The engine pulls. run() asks a WorkSource for utterances whenever decode rows are free, so that rows are refilled
+// without stopping the batch, and hands results to a Sink in whatever order they finish. std types only: libtorch
+// stays behind this header.
+#pragma once
+
+#include "engine/utterance.h"
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace audiobookd::engine {
+
+/// Where utterances come from. Called on the engine thread; must return within microseconds and never block.
+class WorkSource {
+public:
+  virtual ~WorkSource() = default;
+  /// At most @p free_capacity utterances, best first. An empty answer is back-pressure or the end of work:
+  /// the engine asks again after Engine::notify() or when rows become free.
+  virtual std::vector<Utterance> next(std::size_t free_capacity) = 0;
+};
+
+/// Where results go. Called on engine threads (decode or synthesis, never both for one utterance at once);
+/// must not block and must not throw.
+class Sink {
+public:
+  virtual ~Sink() = default;
+  /// The speech tokens of @p id are complete; synthesis follows. Keep them to resume without decoding again.
+  virtual void tokens(UtteranceId id, std::span<const std::int32_t> speech_tokens) = 0;
+  /// The waveform of @p id is complete.
+  virtual void finished(UtteranceId id, Waveform waveform) = 0;
+  /// @p id cannot be rendered; the others go on.
+  virtual void failed(UtteranceId id, std::string why) = 0;
+};
+
+struct EngineOptions {
+  std::filesystem::path checkpoint;  ///< folder with t3_cfg.safetensors, s3gen.safetensors, tokenizer.json, conds.pt
+  std::string device = "cpu";        ///< "cpu", "cuda" or "cuda:N". CUDA that is missing is an error, never a CPU run
+  int max_batch = 0;                 ///< utterances decoded together; 0: by device
+  int synthesis_batch = 0;           ///< utterances in one S3Gen launch at most; 0: by device
+  int cpu_threads = 0;               ///< threads for CPU arithmetic, shared by both stages; 0: all cores
+};
+
+/// What is loaded; constant for the life of the engine.
+struct EngineInfo {
+  std::string model;                 ///< "chatterbox-english"
+  std::string device;                ///< "cpu" or the GPU's name
+  std::string dtype;                 ///< "fp32"
+  int sample_rate = 24000;
+  int tokens_per_second = 25;
+  int max_batch = 0;
+  bool synthetic = false;            ///< weights made by the formula: audio is noise, lengths are predictions
+  Hash128 weights_hash;
+  std::vector<std::string> voices;   ///< names that Utterance::voice may carry; "default" is the built-in one
+};
+
+/// Counters since load; monotonic, readable from any thread.
+struct EngineStats {
+  std::uint64_t utterances_finished = 0;
+  std::uint64_t utterances_failed = 0;
+  std::uint64_t tokens = 0;            ///< speech tokens decoded
+  std::uint64_t decode_steps = 0;
+  std::uint64_t decode_rows = 0;       ///< sum over steps of utterances decoded in it
+  double prefill_seconds = 0;
+  double decode_seconds = 0;
+  double encoder_seconds = 0;          ///< S3Gen: flow encoder
+  double cfm_seconds = 0;              ///< S3Gen: CFM estimator and Euler steps
+  double vocoder_seconds = 0;          ///< S3Gen: HiFT
+  double audio_seconds = 0;            ///< seconds of audio delivered
+};
+
+class Engine {
+public:
+  /// Loads a checkpoint folder.
+  /// @throws std::runtime_error naming file, tensor or field: missing files, tensors missing or unexpected (all of
+  /// them at once), wrong shapes, a device that does not exist.
+  static std::unique_ptr<Engine> load(const EngineOptions& options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  /// Renders until @p stop is requested and everything admitted has been delivered. Blocks; the calling thread is the
+  /// engine thread. One call at a time. Utterances with bad input (unknown voice, empty text) fail alone.
+  /// @throws std::runtime_error on a failure of the device: nothing in flight is delivered afterwards.
+  void run(WorkSource& source, Sink& sink, std::stop_token stop);
+
+  /// Wakes run() up because the source may have work again. Any thread.
+  void notify() noexcept;
+
+  /// Drops an utterance that was handed out by the source; its rows are free within 8 decode steps. A result already
+  /// on its way may still arrive once; afterwards none does. Unknown ids are ignored. Any thread.
+  void cancel(UtteranceId id) noexcept;
+
+  [[nodiscard]] const EngineInfo& info() const noexcept;
+  [[nodiscard]] EngineStats stats() const;
+
+  /// Speech tokens that @p text will probably take (about 1.55 per character of English). Any thread.
+  [[nodiscard]] int predict_tokens(std::string_view text) const;
+
+  /// Content hash of a voice. @throws std::invalid_argument naming a voice that does not exist. Any thread.
+  [[nodiscard]] Hash128 voice_hash(std::string_view voice) const;
+
+  /// The identity of @p utterance, which does not depend on its position in the book (see utterance.h).
+  /// @param occurrence how many utterances with the same text precede it in its chapter. Any thread.
+  [[nodiscard]] Hash128 utterance_key(std::string_view text, std::string_view language, std::string_view voice,
+                                      int occurrence) const;
+
+  /// Name under which the audio of @p utterance may be stored and found again: a hash of everything its samples
+  /// depend on (weights, voice, parameters, seed, key, device class, audio revision). 32 hex digits. Any thread.
+  [[nodiscard]] std::string chunk_key(const Utterance& utterance) const;
+
+private:
+  class Impl;
+  explicit Engine(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+} // namespace audiobookd::engine

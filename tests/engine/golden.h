@@ -1,0 +1,62 @@
+// Reading the recorded outputs of the reference implementation in golden tests.
+//
+// Case files come from AUDIOBOOKD_GOLDEN_DIR (default tests/data/golden); the device from AUDIOBOOKD_TEST_DEVICE
+// (default cpu). Tests enumerate what a file holds and know neither counts nor lengths.
+#pragma once
+
+#include "engine/safetensors.h"
+
+#include <ATen/ATen.h>
+#include <filesystem>
+#include <gtest/gtest.h>
+#include <string>
+#include <vector>
+
+namespace audiobookd::tests {
+
+/// tests/data/golden or AUDIOBOOKD_GOLDEN_DIR.
+std::filesystem::path golden_dir();
+/// tests/data: checkpoints, tensor lists; never replaced.
+std::filesystem::path data_dir();
+/// The device under test; TF32 is off.
+at::Device test_device();
+
+class GoldenCase {
+public:
+  /// @param name file name without extension, e.g. "t3_prefill".
+  static bool exists(const std::string& name);
+  explicit GoldenCase(const std::string& name);
+
+  [[nodiscard]] bool contains(const std::string& key) const { return file_.contains(key); }
+  /// A copy on the CPU in its stored dtype.
+  [[nodiscard]] at::Tensor at(const std::string& key) const;
+  /// A copy on test_device().
+  [[nodiscard]] at::Tensor on_device(const std::string& key) const { return at(key).to(test_device()); }
+  /// The distinct parts before the first '.' of keys that end in `.suffix`: "u0", "u1_cfg0", …
+  [[nodiscard]] std::vector<std::string> units(const std::string& suffix) const;
+
+private:
+  engine::SafetensorsFile file_;
+};
+
+/// Largest absolute difference; both are compared in double on the CPU and must have the same shape.
+double max_abs_diff(const at::Tensor& actual, const at::Tensor& expected);
+/// 10 log10(power of expected / power of difference), in dB.
+double signal_to_noise_db(const at::Tensor& actual, const at::Tensor& expected);
+
+} // namespace audiobookd::tests
+
+/// Skips the test when the case file is not in the golden folder.
+#define AUDIOBOOKD_REQUIRE_CASE(name)                                                                                  \
+  if (!audiobookd::tests::GoldenCase::exists(name)) {                                                                  \
+    GTEST_SKIP() << "golden case is absent: " << (audiobookd::tests::golden_dir() / (name)).string();                  \
+  }
+
+/// Compares tensors with an absolute tolerance and says where and by how much they differ.
+#define EXPECT_TENSOR_NEAR(actual, expected, tolerance)                                                                \
+  do {                                                                                                                 \
+    const at::Tensor actual_ = (actual);                                                                               \
+    const at::Tensor expected_ = (expected);                                                                           \
+    ASSERT_EQ(actual_.sizes().vec(), expected_.sizes().vec()) << #actual;                                              \
+    EXPECT_LE(audiobookd::tests::max_abs_diff(actual_, expected_), (tolerance)) << #actual;                            \
+  } while (false)
