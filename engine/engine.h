@@ -42,39 +42,39 @@ public:
 };
 
 struct EngineOptions {
-  std::filesystem::path checkpoint;  ///< folder with t3_cfg.safetensors, s3gen.safetensors, tokenizer.json, conds.pt
-  std::string device = "cpu";        ///< "cpu", "cuda" or "cuda:N". CUDA that is missing is an error, never a CPU run
-  int max_batch = 0;                 ///< utterances decoded together; 0: by device
-  int synthesis_batch = 0;           ///< utterances in one S3Gen launch at most; 0: by device
-  int cpu_threads = 0;               ///< threads for CPU arithmetic, shared by both stages; 0: all cores
+  std::filesystem::path checkpoint; ///< folder with t3_cfg.safetensors, s3gen.safetensors, tokenizer.json, conds.pt
+  std::string device = "cpu";       ///< "cpu", "cuda" or "cuda:N". CUDA that is missing is an error, never a CPU run
+  int max_batch = 0;                ///< utterances decoded together; 0: by device
+  int synthesis_batch = 0;          ///< utterances in one S3Gen launch at most; 0: by device
+  int cpu_threads = 0;              ///< threads for CPU arithmetic, shared by both stages; 0: all cores
 };
 
 /// What is loaded; constant for the life of the engine.
 struct EngineInfo {
-  std::string model;                 ///< "chatterbox-english"
-  std::string device;                ///< "cpu" or the GPU's name
-  std::string dtype;                 ///< "fp32"
+  std::string model;  ///< "chatterbox-english"
+  std::string device; ///< "cpu" or the GPU's name
+  std::string dtype;  ///< "fp32"
   int sample_rate = 24000;
   int tokens_per_second = 25;
   int max_batch = 0;
-  bool synthetic = false;            ///< weights made by the formula: audio is noise, lengths are predictions
+  bool synthetic = false; ///< weights made by the formula: audio is noise, lengths are predictions
   Hash128 weights_hash;
-  std::vector<std::string> voices;   ///< names that Utterance::voice may carry; "default" is the built-in one
+  std::vector<std::string> voices; ///< names that Utterance::voice may carry; "default" is the built-in one
 };
 
 /// Counters since load; monotonic, readable from any thread.
 struct EngineStats {
   std::uint64_t utterances_finished = 0;
   std::uint64_t utterances_failed = 0;
-  std::uint64_t tokens = 0;            ///< speech tokens decoded
+  std::uint64_t tokens = 0; ///< speech tokens decoded
   std::uint64_t decode_steps = 0;
-  std::uint64_t decode_rows = 0;       ///< sum over steps of utterances decoded in it
+  std::uint64_t decode_rows = 0; ///< sum over steps of utterances decoded in it
   double prefill_seconds = 0;
   double decode_seconds = 0;
-  double encoder_seconds = 0;          ///< S3Gen: flow encoder
-  double cfm_seconds = 0;              ///< S3Gen: CFM estimator and Euler steps
-  double vocoder_seconds = 0;          ///< S3Gen: HiFT
-  double audio_seconds = 0;            ///< seconds of audio delivered
+  double encoder_seconds = 0; ///< S3Gen: flow encoder
+  double cfm_seconds = 0;     ///< S3Gen: CFM estimator and Euler steps
+  double vocoder_seconds = 0; ///< S3Gen: HiFT
+  double audio_seconds = 0;   ///< seconds of audio delivered
 };
 
 class Engine {

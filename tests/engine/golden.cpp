@@ -13,16 +13,16 @@ namespace {
 
 at::ScalarType scalar_type(engine::Dtype dtype) {
   switch (dtype) {
-    case engine::Dtype::f64: return at::kDouble;
-    case engine::Dtype::f32: return at::kFloat;
-    case engine::Dtype::f16: return at::kHalf;
-    case engine::Dtype::bf16: return at::kBFloat16;
-    case engine::Dtype::i64: return at::kLong;
-    case engine::Dtype::i32: return at::kInt;
-    case engine::Dtype::i16: return at::kShort;
-    case engine::Dtype::i8: return at::kChar;
-    case engine::Dtype::u8: return at::kByte;
-    case engine::Dtype::boolean: return at::kBool;
+  case engine::Dtype::f64: return at::kDouble;
+  case engine::Dtype::f32: return at::kFloat;
+  case engine::Dtype::f16: return at::kHalf;
+  case engine::Dtype::bf16: return at::kBFloat16;
+  case engine::Dtype::i64: return at::kLong;
+  case engine::Dtype::i32: return at::kInt;
+  case engine::Dtype::i16: return at::kShort;
+  case engine::Dtype::i8: return at::kChar;
+  case engine::Dtype::u8: return at::kByte;
+  case engine::Dtype::boolean: return at::kBool;
   }
   throw std::logic_error("unknown dtype");
 }
@@ -71,7 +71,8 @@ double max_abs_diff(const at::Tensor& actual, const at::Tensor& expected) {
   if (expected.numel() == 0) {
     return 0;
   }
-  const double diff = (actual.to(at::kCPU, at::kDouble) - expected.to(at::kCPU, at::kDouble)).abs().max().item<double>();
+  const double diff =
+      (actual.to(at::kCPU, at::kDouble) - expected.to(at::kCPU, at::kDouble)).abs().max().item<double>();
   return std::isnan(diff) ? std::numeric_limits<double>::infinity() : diff;
 }
 

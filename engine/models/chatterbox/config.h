@@ -79,7 +79,7 @@ struct VoiceModulesConfig {
 
 struct Config {
   std::string variant = "english";
-  bool synthetic = false;  ///< the weights were made by the formula (make-checkpoint says so)
+  bool synthetic = false; ///< the weights were made by the formula (make-checkpoint says so)
   T3Config t3;
   FlowConfig flow;
   HiftConfig hift;
