@@ -1,0 +1,110 @@
+// What is to be rendered: one job, read from the JSON that a producer put into the queue.
+//
+// Plain values and a pure function: any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace audiobookd::jobs {
+
+/// Newest job format (field `v`) that this version understands.
+inline constexpr int job_version = 1;
+
+/// Longest JSON text of a job.
+inline constexpr std::size_t max_job_bytes = 4u << 20;
+
+/// Deepest nesting of objects and arrays in a job.
+inline constexpr int max_job_depth = 8;
+
+/// The job itself is wrong: trying again cannot help. The message is for the person who wrote the job; it names the
+/// field, what was found and what was expected.
+class JobError : public std::runtime_error {
+public:
+  /// @param id the job's own `id` as far as it could be read, or empty.
+  explicit JobError(const std::string& message, std::string id = {});
+  [[nodiscard]] const std::string& id() const noexcept { return id_; }
+
+private:
+  std::string id_;
+};
+
+/// The job is written in a newer format than this version knows: it is left to newer workers, not buried.
+class JobVersionError : public std::runtime_error {
+public:
+  JobVersionError(int version, std::string id);
+  [[nodiscard]] int version() const noexcept { return version_; }
+  [[nodiscard]] const std::string& id() const noexcept { return id_; }
+
+private:
+  int version_;
+  std::string id_;
+};
+
+/// What happens when the output exists already.
+enum class IfExists { fail, replace, skip };
+
+/// How the voice speaks. An absent value is the model's default. Ranges are inclusive unless said otherwise.
+struct JobParams {
+  std::optional<float> exaggeration;       ///< [0, 2]
+  std::optional<float> cfg_weight;         ///< [0, 5]
+  std::optional<float> temperature;        ///< (0, 5]
+  std::optional<float> repetition_penalty; ///< [1, 10]
+  std::optional<float> min_p;              ///< [0, 1]
+  std::optional<float> top_p;              ///< (0, 1]
+  std::optional<int> cfm_steps;            ///< [1, 100]
+  std::uint64_t seed = 0;
+};
+
+/// The MP3 to make. At most one of the two is set; none: the daemon's default.
+struct JobFormat {
+  std::optional<int> bitrate_kbps; ///< constant bit rate; one of MPEG-2 layer III's, 8 to 160
+  std::optional<int> vbr_quality;  ///< LAME's -V, 0 (best) to 9
+};
+
+/// Silence after an utterance, by what follows it. An absent value is the daemon's default. [0, 10000] ms each.
+struct JobPauses {
+  std::optional<int> sentence_ms;
+  std::optional<int> paragraph_ms;
+  std::optional<int> scene_ms;
+  std::optional<int> chapter_ms;
+};
+
+/// A job whose every field was checked. Paths are syntactically safe (relative, no `..`, no NUL); that they stay
+/// inside the configured roots when links are followed is checked where they are opened.
+struct Job {
+  int v = job_version;
+  std::string id;                  ///< `[A-Za-z0-9_.-]{1,128}`
+  std::optional<std::string> text; ///< UTF-8, not blank. Either this or input
+  std::string input;               ///< path below the input roots; empty when text is set
+  std::string output;              ///< path below the output roots
+  IfExists if_exists = IfExists::fail;
+  std::string title;
+  std::string author;
+  std::string language = "en"; ///< BCP 47
+  std::string voice = "default";
+  std::string model; ///< empty: whatever the daemon has loaded
+  JobParams params;
+  JobFormat format;
+  JobPauses pauses;
+  int max_attempts = 3;                     ///< [1, 100]
+  std::optional<std::int64_t> not_before_s; ///< Unix time
+  std::string idempotency_key;              ///< same alphabet as id, or empty
+};
+
+/// Reads and checks a job.
+/// @param json the value of the stream entry's field `job`.
+/// @param entry_id the stream entry's id, which names a job that has no id of its own.
+/// @throws JobError if the text is longer than max_job_bytes, nests deeper than max_job_depth, is not JSON, or a field
+/// is unknown, missing, of the wrong type, out of range, or known but not supported yet.
+/// @throws JobVersionError if `v` is newer than job_version; no other field is looked at then, except `id`.
+[[nodiscard]] Job parse_job(std::string_view json, std::string_view entry_id);
+
+/// True if @p id may name a job: `[A-Za-z0-9_.-]{1,128}`.
+[[nodiscard]] bool is_valid_job_id(std::string_view id) noexcept;
+
+} // namespace audiobookd::jobs
