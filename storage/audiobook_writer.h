@@ -1,0 +1,66 @@
+// One audiobook file in one pass: tag block, encoded audio, chapter times. Memory does not grow with the length, and
+// the same sequence of calls gives the same bytes. One thread at a time per writer.
+#pragma once
+
+#include "storage/byte_sink.h"
+#include "storage/mp3_encoder.h"
+#include "storage/tags.h"
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace audiobookd::storage {
+
+struct AudiobookOptions {
+  Mp3Settings mp3;
+  Tags tags;                               ///< as far as known: decides how much room the tag block gets
+  std::vector<std::string> chapter_titles; ///< of all chapters to come, in order; may be empty
+};
+
+struct AudiobookSummary {
+  std::uint64_t samples = 0; ///< utterances and pauses
+  double seconds = 0;
+  std::uint64_t bytes = 0;       ///< of the file
+  std::vector<Chapter> chapters; ///< with their times
+  double peak = 0;               ///< largest absolute sample; 1 is full scale
+  double rms_dbfs = 0;           ///< over the whole file, pauses included; -infinity for silence
+};
+
+class AudiobookWriter {
+public:
+  /// Writes the tag block's placeholder to the end of @p sink (which should be empty and must outlive the writer).
+  /// @throws PermanentError for invalid MP3 settings; what the sink throws.
+  AudiobookWriter(ByteSink& sink, AudiobookOptions options);
+
+  /// The next chapter of AudiobookOptions::chapter_titles starts here. @throws std::logic_error after the last one.
+  void begin_chapter();
+  /// Appends the samples of an utterance. @throws as Encoder::write().
+  void write(std::span<const float> samples);
+  /// Appends round(@p seconds × sample rate) zero samples; returns how many. @throws std::invalid_argument unless
+  /// @p seconds is in [0, 3600].
+  std::uint64_t pause(double seconds);
+  /// Completes the file: header, tag block with @p tags and the chapter times. Call once, last.
+  /// @throws std::logic_error when chapters are missing; PermanentError when @p tags need over 4 KiB more room than the
+  /// ones given first; what the sink throws.
+  AudiobookSummary finish(const Tags& tags);
+
+  [[nodiscard]] std::uint64_t samples() const noexcept { return samples_; }
+
+private:
+  void encode(std::span<const float> samples);
+  [[nodiscard]] std::vector<Chapter> chapters_with_times() const;
+
+  ByteSink& sink_;
+  AudiobookOptions options_;
+  std::size_t tag_bytes_;
+  std::uint64_t tag_offset_;
+  Mp3Encoder encoder_;
+  std::vector<std::uint64_t> chapter_starts_; // in samples
+  std::uint64_t samples_ = 0;
+  double peak_ = 0;
+  double sum_of_squares_ = 0;
+};
+
+} // namespace audiobookd::storage

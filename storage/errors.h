@@ -1,0 +1,27 @@
+// The two families of storage errors, and how errno values fall into them. Stateless; any thread.
+#pragma once
+
+#include <stdexcept>
+#include <string_view>
+
+namespace audiobookd::storage {
+
+/// The same call may succeed later: disk full, I/O error, stale NFS handle, out of file descriptors. Try the job again.
+class TransientError : public std::runtime_error {
+public:
+  using std::runtime_error::runtime_error;
+};
+
+/// The same call fails again until a person changes something: missing file, no permission, bad path or setting.
+class PermanentError : public std::runtime_error {
+public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Whether @p error_number (an errno value) belongs to TransientError.
+[[nodiscard]] bool is_transient(int error_number) noexcept;
+
+/// Throws the matching family with the message "@p action '@p path': reason (errno name)".
+[[noreturn]] void throw_errno(int error_number, std::string_view action, std::string_view path);
+
+} // namespace audiobookd::storage

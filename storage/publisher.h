@@ -1,0 +1,56 @@
+// Publishing one file on a local file system: staged beside the target as the hidden file `.NAME.TOKEN.partial`,
+// synced, then renamed into place. One thread at a time per transaction; any number of transactions and processes may
+// work on the same target, of which exactly one creates it.
+//
+// The stage is locked (flock) as long as its transaction lives. Opening a transaction removes stages of the same
+// target whose lock nobody holds: they belong to runs that died.
+#pragma once
+
+#include "storage/file_descriptor.h"
+#include "storage/storage.h"
+
+#include <filesystem>
+#include <vector>
+
+namespace audiobookd::storage {
+
+class FilePublication final : public Publication {
+public:
+  /// Stages a file named @p name in the open folder @p folder; @p shown_folder is how messages call it.
+  /// @throws PermanentError: @p name is empty, longer than 200 bytes, contains '/', is `.` or `..` or a folder;
+  /// the file system cannot lock. @throws TransientError: see errors.h.
+  FilePublication(FileDescriptor folder, std::string name, const std::string& shown_folder);
+  ~FilePublication() override;
+  FilePublication(const FilePublication&) = delete;
+  FilePublication& operator=(const FilePublication&) = delete;
+
+  /// A transaction on @p target outside any root (a path given by the user on the command line); the folder must exist.
+  [[nodiscard]] static std::unique_ptr<FilePublication> at(const std::filesystem::path& target);
+
+  void append(std::span<const std::byte> bytes) override;
+  void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) override;
+  [[nodiscard]] std::uint64_t size() const noexcept override { return flushed_ + buffer_.size(); }
+  PublishResult commit(IfExists if_exists, const std::function<bool()>& still_mine) override;
+  [[nodiscard]] const std::string& target() const noexcept override { return target_; }
+
+private:
+  void create_stage();
+  void remove_stale_stages();
+  void flush();
+  PublishResult publish(IfExists if_exists);
+  /// Gives the stage the target's name unless something has it already. @return whether it did.
+  bool rename_to_new();
+  void rename_over();
+  [[nodiscard]] bool target_is_identical() const;
+  void discard() noexcept;
+
+  FileDescriptor folder_;
+  std::string name_;
+  std::string target_;
+  std::string stage_name_;
+  FileDescriptor stage_;
+  std::vector<std::byte> buffer_;
+  std::uint64_t flushed_ = 0;
+};
+
+} // namespace audiobookd::storage

@@ -1,0 +1,64 @@
+// Inputs that are read whole and outputs that appear whole: the interface of a place where job files live.
+//
+// A Storage may be used by any number of threads; a Publication belongs to one thread at a time.
+#pragma once
+
+#include "storage/byte_sink.h"
+#include "storage/errors.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace audiobookd::storage {
+
+/// The folders below which all names of a job lie. Both must exist; they may be the same.
+struct Roots {
+  std::filesystem::path input;
+  std::filesystem::path output;
+};
+
+/// What to do when the target is already there.
+enum class IfExists { fail, replace, skip };
+
+enum class PublishResult {
+  published, ///< the target now holds the staged bytes
+  identical, ///< the target was there and holds exactly the staged bytes: an earlier run published and then died
+  exists,    ///< the target was there with other bytes and IfExists::fail was asked for; it is untouched
+  skipped,   ///< the target was there and IfExists::skip was asked for; it is untouched
+  lost,      ///< still_mine said no; nothing was published
+};
+
+/// A transaction on one output: bytes are staged where nobody sees them, and the target appears complete or not at
+/// all. The destructor discards what was not committed.
+class Publication : public ByteSink {
+public:
+  /// Makes the staged bytes durable, asks @p still_mine (last thing before the target becomes visible; empty means
+  /// yes), and publishes. Afterwards the transaction is closed, whatever the result.
+  /// @throws TransientError, PermanentError naming the target; what @p still_mine throws. Then nothing was published,
+  /// except that a failure to sync the folder after the rename leaves a complete target behind.
+  /// @throws std::logic_error when called twice.
+  virtual PublishResult commit(IfExists if_exists, const std::function<bool()>& still_mine) = 0;
+  /// The target as shown in messages.
+  [[nodiscard]] virtual const std::string& target() const noexcept = 0;
+};
+
+class Storage {
+public:
+  virtual ~Storage() = default;
+  /// The whole content of input @p name, a path relative to the input root.
+  /// @throws PermanentError: empty, absolute or with a `..` component; leaves the root through a symbolic link;
+  /// missing; a folder or not a regular file; no permission; larger than @p max_bytes. @throws TransientError: see
+  /// errors.h.
+  [[nodiscard]] virtual std::string read_input(std::string_view name, std::uint64_t max_bytes) const = 0;
+  /// Whether output @p name exists now (whatever it is). @throws as read_input() for bad names.
+  [[nodiscard]] virtual bool output_exists(std::string_view name) const = 0;
+  /// Opens a transaction on output @p name, a path relative to the output root; missing folders are created.
+  /// @throws as read_input() for bad names; PermanentError when the target is a folder or the place cannot lock files.
+  [[nodiscard]] virtual std::unique_ptr<Publication> open_output(std::string_view name) const = 0;
+};
+
+} // namespace audiobookd::storage

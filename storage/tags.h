@@ -1,0 +1,42 @@
+// ID3v2.4 tags of an audiobook, rendered by TagLib into a block of bytes that stands before the audio. Stateless; any
+// thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace audiobookd::storage {
+
+/// Empty fields are left out. UTF-8; control characters are removed, invalid bytes become U+FFFD.
+struct Tags {
+  std::string title;               ///< TIT2
+  std::string author;              ///< TPE1
+  std::string album;               ///< TALB
+  std::string narrator;            ///< TCOM
+  std::string genre = "Audiobook"; ///< TCON
+  std::string language;            ///< TLAN: ISO 639-1 ("en", "pt-BR") or 639-2 ("eng"); unknown codes are left out
+  std::string comment;             ///< COMM, e.g. "synthetic weights: noise"
+  std::string disclosure;          ///< COMM "disclosure" and TXXX "DISCLOSURE"; see synthetic_narration()
+  std::map<std::string, std::string> extra; ///< TXXX frames by description
+};
+
+/// One chapter of the file: CHAP with its title, listed in CTOC.
+struct Chapter {
+  std::string title;
+  std::uint32_t start_ms = 0;
+  std::uint32_t end_ms = 0;
+};
+
+/// "The narration is synthetic speech: model …, voice …."
+[[nodiscard]] std::string synthetic_narration(const std::string& model, const std::string& voice);
+
+/// The tag block, padded with zeros to exactly @p block_bytes (0: as long as it needs). The same input gives the same
+/// bytes, and chapter times do not change the length.
+/// @throws PermanentError when it needs more than @p block_bytes, or more than 256 MiB.
+[[nodiscard]] std::vector<std::byte> render_id3v2(const Tags& tags, const std::vector<Chapter>& chapters,
+                                                  std::size_t block_bytes = 0);
+
+} // namespace audiobookd::storage
