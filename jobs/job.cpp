@@ -1,0 +1,204 @@
+// See job.h. The schema, field by field, in the order of jobs/PROTOCOL.md.
+#include "jobs/job.h"
+
+#include "jobs/json_fields.h"
+
+#include <algorithm>
+#include <array>
+#include <sstream>
+
+namespace audiobookd::jobs {
+namespace {
+
+constexpr std::size_t max_id_bytes = 128;
+constexpr std::size_t max_name_bytes = 1024;
+constexpr std::size_t max_path_bytes = 4096;
+constexpr std::size_t max_language_bytes = 35; // RFC 5646, 4.4.1
+constexpr Range pause_range_ms = {0, 10000};
+
+bool is_id_character(char c) {
+  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
+}
+
+/// A name in the alphabet of ids.
+std::optional<std::string> name_field(const JsonFields& fields, std::string_view name) {
+  auto value = fields.text(name, max_id_bytes);
+  if (value && !is_valid_job_id(*value))
+    fields.fail(name, "\"" + *value + "\" is not allowed: letters, digits, '.', '_' and '-' only");
+  return value;
+}
+
+/// A relative path that does not climb.
+std::optional<std::string> path_field(const JsonFields& fields, std::string_view name) {
+  auto value = fields.text(name, max_path_bytes);
+  if (!value)
+    return value;
+  if (value->starts_with("s3://"))
+    fields.fail(name, "\"" + *value + "\": this version does not support s3:// yet");
+  if (value->find("://") != std::string::npos)
+    fields.fail(name, "\"" + *value + "\" is a URL; expected a path below the configured roots");
+  if (value->front() == '/')
+    fields.fail(name, "\"" + *value + "\" is absolute; expected a path relative to the configured roots");
+  if (value->back() == '/')
+    fields.fail(name, "\"" + *value + "\" names a folder; expected a file");
+  std::istringstream parts(*value);
+  for (std::string part; std::getline(parts, part, '/');)
+    if (part == "..")
+      fields.fail(name, "\"" + *value + "\" contains \"..\"; expected a path that stays below its root");
+  return value;
+}
+
+std::optional<std::string> language_field(const JsonFields& fields) {
+  auto value = fields.text("language", max_language_bytes);
+  const auto is_part_of_tag = [](char c) { return is_id_character(c) && c != '_' && c != '.'; };
+  if (value && (value->size() < 2 || !std::all_of(value->begin(), value->end(), is_part_of_tag)))
+    fields.fail("language", "\"" + *value + "\" is not a language tag like \"en\" or \"en-GB\"");
+  return value;
+}
+
+void read_source(const JsonFields& fields, Job& job) {
+  job.text = fields.text("text", max_job_bytes);
+  const auto input = path_field(fields, "input");
+  if (job.text.has_value() == input.has_value())
+    throw JobError(input ? "input, text: both are given; expected exactly one of them"
+                         : "input, text: neither is given; expected exactly one of them");
+  if (job.text && job.text->find_first_not_of(" \t\r\n\f\v") == std::string::npos)
+    fields.fail("text", "contains nothing but white space");
+  job.input = input.value_or("");
+}
+
+void read_target(const JsonFields& fields, Job& job) {
+  const auto output = path_field(fields, "output");
+  if (!output)
+    fields.fail("output", "missing; expected the path of the MP3 to write");
+  job.output = *output;
+  constexpr std::array values = {IfExists::fail, IfExists::replace, IfExists::skip};
+  if (const auto index = fields.choice("if_exists", {"fail", "replace", "skip"}))
+    job.if_exists = values.at(*index);
+}
+
+void read_voice(const JsonFields& fields, Job& job) {
+  job.title = fields.text("title", max_name_bytes).value_or(job.title);
+  job.author = fields.text("author", max_name_bytes).value_or(job.author);
+  job.language = language_field(fields).value_or(job.language);
+  job.voice = name_field(fields, "voice").value_or(job.voice);
+  job.model = name_field(fields, "model").value_or(job.model);
+}
+
+void read_params(const JsonFields& fields, JobParams& params) {
+  const auto inner = fields.object("params", {"exaggeration", "cfg_weight", "temperature", "repetition_penalty",
+                                              "min_p", "top_p", "top_k", "cfm_steps", "seed"});
+  if (!inner)
+    return;
+  params.exaggeration = inner->number("exaggeration", {0, 2});
+  params.cfg_weight = inner->number("cfg_weight", {0, 5});
+  params.temperature = inner->number("temperature", {0, 5, true});
+  params.repetition_penalty = inner->number("repetition_penalty", {1, 10});
+  params.min_p = inner->number("min_p", {0, 1});
+  params.top_p = inner->number("top_p", {0, 1, true});
+  params.cfm_steps = inner->integer("cfm_steps", {1, 100});
+  params.seed = inner->unsigned_integer("seed").value_or(params.seed);
+  inner->not_supported("top_k");
+}
+
+void read_format(const JsonFields& fields, JobFormat& format) {
+  constexpr std::array rates = {8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160};
+  const auto inner = fields.object("format", {"codec", "bitrate_kbps", "vbr_quality", "sample_rate", "preset"});
+  if (!inner)
+    return;
+  inner->choice("codec", {"mp3"});
+  format.bitrate_kbps = inner->integer("bitrate_kbps", {8, 160});
+  format.vbr_quality = inner->integer("vbr_quality", {0, 9});
+  inner->not_supported("sample_rate");
+  inner->not_supported("preset");
+  if (format.bitrate_kbps && format.vbr_quality)
+    inner->fail("bitrate_kbps, vbr_quality", "both are given; expected at most one of them");
+  if (format.bitrate_kbps && std::find(rates.begin(), rates.end(), *format.bitrate_kbps) == rates.end())
+    inner->fail("bitrate_kbps", std::to_string(*format.bitrate_kbps) +
+                                    " is not a bit rate of MP3 at 24 kHz; expected one of 8, 16, 24, 32, 40, 48, 56, "
+                                    "64, 80, 96, 112, 128, 144, 160");
+}
+
+void read_pauses(const JsonFields& fields, JobPauses& pauses) {
+  const auto inner = fields.object("pauses", {"sentence_ms", "paragraph_ms", "scene_ms", "chapter_ms"});
+  if (!inner)
+    return;
+  pauses.sentence_ms = inner->integer("sentence_ms", pause_range_ms);
+  pauses.paragraph_ms = inner->integer("paragraph_ms", pause_range_ms);
+  pauses.scene_ms = inner->integer("scene_ms", pause_range_ms);
+  pauses.chapter_ms = inner->integer("chapter_ms", pause_range_ms);
+}
+
+void read_scheduling(const JsonFields& fields, Job& job) {
+  job.max_attempts = fields.integer("max_attempts", {1, 100}).value_or(job.max_attempts);
+  job.not_before_s = fields.unix_time("not_before");
+  job.idempotency_key = name_field(fields, "idempotency_key").value_or("");
+}
+
+/// The job's own id wherever the text allows to tell it, so that even a bad job is buried under its name.
+std::string readable_id(const nlohmann::json& object) {
+  if (!object.is_object() || !object.contains("id") || !object["id"].is_string())
+    return "";
+  const auto& id = object["id"].get_ref<const std::string&>();
+  return is_valid_job_id(id) ? id : "";
+}
+
+void check_version(const nlohmann::json& object, const std::string& id) {
+  if (!object.is_object() || !object.contains("v"))
+    return;
+  const nlohmann::json& v = object["v"];
+  constexpr std::uint64_t newest_imaginable = 1000000;
+  if (v.is_number_unsigned() && v.get<std::uint64_t>() > job_version && v.get<std::uint64_t>() <= newest_imaginable)
+    throw JobVersionError(v.get<int>(), id);
+}
+
+Job read_job(const nlohmann::json& object, std::string_view entry_id) {
+  const JsonFields fields(
+      object, "", {"v",      "id",       "input",    "text",         "output",     "if_exists",       "title",
+                   "author", "cover",    "language", "voice",        "model",      "params",          "format",
+                   "split",  "chapters", "pauses",   "max_attempts", "not_before", "idempotency_key", "metadata"});
+  Job job;
+  job.v = fields.integer("v", {1, job_version}).value_or(job.v);
+  job.id = name_field(fields, "id").value_or(std::string(entry_id));
+  read_source(fields, job);
+  read_target(fields, job);
+  read_voice(fields, job);
+  fields.not_supported("cover");
+  read_params(fields, job.params);
+  read_format(fields, job.format);
+  fields.choice("split", {"single"});
+  fields.not_supported("chapters");
+  read_pauses(fields, job.pauses);
+  read_scheduling(fields, job);
+  fields.not_supported("metadata");
+  return job;
+}
+
+} // namespace
+
+JobError::JobError(const std::string& message, std::string id) : std::runtime_error(message), id_(std::move(id)) {}
+
+JobVersionError::JobVersionError(int version, std::string id)
+    : std::runtime_error("v: " + std::to_string(version) + " is newer than " + std::to_string(job_version) +
+                         ", the newest job format that this version knows"),
+      version_(version), id_(std::move(id)) {}
+
+bool is_valid_job_id(std::string_view id) noexcept {
+  return !id.empty() && id.size() <= max_id_bytes && std::all_of(id.begin(), id.end(), is_id_character);
+}
+
+Job parse_job(std::string_view json, std::string_view entry_id) {
+  if (json.size() > max_job_bytes)
+    throw JobError("the job is " + std::to_string(json.size()) + " bytes long, at most " +
+                   std::to_string(max_job_bytes) + " are allowed");
+  const nlohmann::json object = parse_json(json, max_job_depth);
+  const std::string id = readable_id(object);
+  check_version(object, id);
+  try {
+    return read_job(object, entry_id);
+  } catch (const JobError& error) {
+    throw JobError(error.what(), id);
+  }
+}
+
+} // namespace audiobookd::jobs

@@ -1,0 +1,185 @@
+// The job format: every field is read, and every mistake is answered by a message that names field and value.
+#include "jobs/job.h"
+
+#include <gtest/gtest.h>
+#include <string>
+#include <vector>
+
+namespace audiobookd::jobs {
+namespace {
+
+constexpr const char* minimal = R"({"input":"a.txt","output":"a.mp3"})";
+
+Job parse(const std::string& json) { return parse_job(json, "1700000000000-0"); }
+
+/// The message that @p json is refused with.
+std::string complaint(const std::string& json) {
+  try {
+    (void)parse(json);
+  } catch (const JobError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+/// A minimal job with @p field added.
+std::string with(const std::string& field) { return R"({"input":"a.txt","output":"a.mp3",)" + field + "}"; }
+
+TEST(Job, MinimalJobGetsDefaultsAndTheEntryIdAsName) {
+  const Job job = parse(minimal);
+  EXPECT_EQ(job.id, "1700000000000-0");
+  EXPECT_EQ(job.v, 1);
+  EXPECT_EQ(job.input, "a.txt");
+  EXPECT_EQ(job.output, "a.mp3");
+  EXPECT_FALSE(job.text);
+  EXPECT_EQ(job.if_exists, IfExists::fail);
+  EXPECT_EQ(job.language, "en");
+  EXPECT_EQ(job.voice, "default");
+  EXPECT_EQ(job.max_attempts, 3);
+  EXPECT_FALSE(job.not_before_s);
+  EXPECT_FALSE(job.params.temperature);
+  EXPECT_FALSE(job.format.bitrate_kbps);
+}
+
+TEST(Job, EveryFieldIsRead) {
+  const Job job = parse(R"({"v":1,"id":"war-and_peace.1","text":"Well, Prince.","output":"b/war.mp3",
+    "if_exists":"replace","title":"War and Peace","author":"Leo Tolstoy","language":"en-GB","voice":"narrator",
+    "model":"chatterbox","params":{"exaggeration":0.25,"cfg_weight":0,"temperature":1,"repetition_penalty":1.5,
+    "min_p":0.125,"top_p":0.5,"cfm_steps":5,"seed":18446744073709551615},"format":{"codec":"mp3","bitrate_kbps":64},
+    "split":"single","pauses":{"sentence_ms":1,"paragraph_ms":2,"scene_ms":3,"chapter_ms":4},"max_attempts":7,
+    "not_before":1700000000,"idempotency_key":"order-1"})");
+  EXPECT_EQ(job.id, "war-and_peace.1");
+  EXPECT_EQ(job.text, "Well, Prince.");
+  EXPECT_EQ(job.input, "");
+  EXPECT_EQ(job.output, "b/war.mp3");
+  EXPECT_EQ(job.if_exists, IfExists::replace);
+  EXPECT_EQ(job.title, "War and Peace");
+  EXPECT_EQ(job.author, "Leo Tolstoy");
+  EXPECT_EQ(job.language, "en-GB");
+  EXPECT_EQ(job.voice, "narrator");
+  EXPECT_EQ(job.model, "chatterbox");
+  EXPECT_EQ(job.params.exaggeration, 0.25f);
+  EXPECT_EQ(job.params.cfg_weight, 0.0f);
+  EXPECT_EQ(job.params.temperature, 1.0f);
+  EXPECT_EQ(job.params.repetition_penalty, 1.5f);
+  EXPECT_EQ(job.params.min_p, 0.125f);
+  EXPECT_EQ(job.params.top_p, 0.5f);
+  EXPECT_EQ(job.params.cfm_steps, 5);
+  EXPECT_EQ(job.params.seed, 18446744073709551615u);
+  EXPECT_EQ(job.format.bitrate_kbps, 64);
+  EXPECT_EQ(job.pauses.sentence_ms, 1);
+  EXPECT_EQ(job.pauses.paragraph_ms, 2);
+  EXPECT_EQ(job.pauses.scene_ms, 3);
+  EXPECT_EQ(job.pauses.chapter_ms, 4);
+  EXPECT_EQ(job.max_attempts, 7);
+  EXPECT_EQ(job.not_before_s, 1700000000);
+  EXPECT_EQ(job.idempotency_key, "order-1");
+}
+
+struct Mistake {
+  std::string json;
+  std::vector<std::string> named; ///< what the message must contain
+};
+
+TEST(Job, EveryMistakeIsNamed) {
+  const std::vector<Mistake> mistakes = {
+      {"", {"not valid JSON"}},
+      {"{\"input\":", {"not valid JSON", "line 1"}},
+      {"{\"title\":\"\xff\"}", {"not valid JSON", "UTF-8"}},
+      {"[1]", {"JSON object", "[1]"}},
+      {R"({"input":"a","input":"b","output":"c"})", {"input", "twice"}},
+      {R"({"output":"a.mp3"})", {"input, text", "neither"}},
+      {R"({"input":"a","text":"b","output":"a.mp3"})", {"input, text", "both"}},
+      {R"({"input":"a"})", {"output", "missing"}},
+      {R"({"text":" \n\t","output":"a.mp3"})", {"text", "white space"}},
+      {R"({"text":"","output":"a.mp3"})", {"text", "empty"}},
+      {R"({"input":"a","outptu":"b"})", {"outptu", "unknown", "did you mean \"output\"?"}},
+      {with(R"("params":{"temprature":1})"), {"params.temprature", "did you mean \"temperature\"?"}},
+      {with(R"("zzzzzzzz":1,"qqqqqqqq":2)"), {"zzzzzzzz", "qqqqqqqq"}},
+      {with(R"("v":0)"), {"v:", "0"}},
+      {with(R"("v":"1")"), {"v:", "\"1\""}},
+      {with(R"("id":"a b")"), {"id:", "a b"}},
+      {with(R"("id":7)"), {"id:", "string", "7"}},
+      {with(R"("id":")" + std::string(129, 'x') + "\""), {"id:", "129"}},
+      {R"({"input":"/etc/passwd","output":"a"})", {"input", "/etc/passwd", "absolute"}},
+      {R"({"input":"a/../../b","output":"a"})", {"input", "a/../../b", ".."}},
+      {R"({"input":"a\u0000b","output":"a"})", {"input", "NUL"}},
+      {R"({"input":"http://x/y","output":"a"})", {"input", "http://x/y", "URL"}},
+      {R"({"input":"a","output":"s3://bucket/a"})", {"output", "s3://bucket/a", "not support"}},
+      {R"({"input":"a","output":"folder/"})", {"output", "folder/"}},
+      {with(R"("if_exists":"overwrite")"), {"if_exists", "overwrite", "replace"}},
+      {with(R"("language":"e n")"), {"language", "e n"}},
+      {with(R"("voice":"../x")"), {"voice", "../x"}},
+      {with(R"("params":3)"), {"params", "object", "3"}},
+      {with(R"("params":{"exaggeration":2.5})"), {"params.exaggeration", "2.5", "[0, 2]"}},
+      {with(R"("params":{"temperature":0})"), {"params.temperature", "(0, 5]"}},
+      {with(R"("params":{"temperature":null})"), {"params.temperature", "null"}},
+      {with(R"("params":{"repetition_penalty":0.5})"), {"params.repetition_penalty", "0.5"}},
+      {with(R"("params":{"min_p":1e300})"), {"params.min_p", "1e+300"}},
+      {with(R"("params":{"cfm_steps":1.5})"), {"params.cfm_steps", "1.5", "integer"}},
+      {with(R"("params":{"seed":-1})"), {"params.seed", "-1"}},
+      {with(R"("params":{"top_k":5})"), {"params.top_k", "not support"}},
+      {with(R"("format":{"codec":"opus"})"), {"format.codec", "opus", "mp3"}},
+      {with(R"("format":{"bitrate_kbps":100})"), {"format.bitrate_kbps", "100", "96, 112"}},
+      {with(R"("format":{"bitrate_kbps":64,"vbr_quality":2})"), {"bitrate_kbps", "vbr_quality", "both"}},
+      {with(R"("format":{"vbr_quality":10})"), {"format.vbr_quality", "10", "[0, 9]"}},
+      {with(R"("format":{"preset":"acx"})"), {"format.preset", "not support"}},
+      {with(R"("format":{"sample_rate":44100})"), {"format.sample_rate", "not support"}},
+      {with(R"("split":"chapters")"), {"split", "chapters", "single"}},
+      {with(R"("chapters":[])"), {"chapters", "not support"}},
+      {with(R"("cover":"c.jpg")"), {"cover", "not support"}},
+      {with(R"("metadata":{})"), {"metadata", "not support"}},
+      {with(R"("pauses":{"scene_ms":-1})"), {"pauses.scene_ms", "-1"}},
+      {with(R"("max_attempts":0)"), {"max_attempts", "0", "[1, 100]"}},
+      {with(R"("not_before":"tomorrow")"), {"not_before", "tomorrow", "Unix time"}},
+      {with(R"("idempotency_key":"a b")"), {"idempotency_key", "a b"}},
+  };
+  for (const Mistake& mistake : mistakes)
+    for (const std::string& part : mistake.named)
+      EXPECT_NE(complaint(mistake.json).find(part), std::string::npos)
+          << mistake.json << " was answered with: " << complaint(mistake.json) << "\nwhich lacks: " << part;
+}
+
+TEST(Job, LengthIsLimitedAndTheLimitItselfIsAllowed) {
+  const std::string head = R"({"output":"a.mp3","text":")";
+  const std::string longest = head + std::string(max_job_bytes - head.size() - 2, 'x') + "\"}";
+  ASSERT_EQ(longest.size(), max_job_bytes);
+  EXPECT_EQ(parse(longest).text->size(), max_job_bytes - head.size() - 2);
+  EXPECT_NE(complaint(longest + " ").find("4194305 bytes"), std::string::npos);
+}
+
+TEST(Job, DepthIsLimitedWhileParsing) {
+  const std::string abyss(1'000'000, '[');
+  EXPECT_NE(complaint(abyss).find("deeper than 8"), std::string::npos);
+  std::string objects;
+  for (int i = 0; i < 100'000; ++i)
+    objects += R"({"a":)";
+  EXPECT_NE(complaint(objects).find("deeper than 8"), std::string::npos);
+}
+
+TEST(Job, NewerVersionIsNotAMistakeOfTheJob) {
+  try {
+    (void)parse(R"({"v":2,"id":"later","anything":[1,2]})");
+    FAIL() << "accepted";
+  } catch (const JobVersionError& error) {
+    EXPECT_EQ(error.version(), 2);
+    EXPECT_EQ(error.id(), "later");
+  }
+}
+
+TEST(Job, MistakenJobKeepsItsNameIfThatCanBeRead) {
+  const auto id_of = [](const std::string& json) {
+    try {
+      (void)parse(json);
+    } catch (const JobError& error) {
+      return error.id();
+    }
+    return std::string("accepted");
+  };
+  EXPECT_EQ(id_of(R"({"id":"mine","outptu":"x"})"), "mine");
+  EXPECT_EQ(id_of(R"({"id":"not mine"})"), "");
+  EXPECT_EQ(id_of("{"), "");
+}
+
+} // namespace
+} // namespace audiobookd::jobs
