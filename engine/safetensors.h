@@ -4,6 +4,8 @@
 // An open file is immutable; any number of threads may read it.
 #pragma once
 
+#include "engine/mapped_file.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -37,9 +39,6 @@ public:
   /// no overlap and no hole between tensors.
   /// @throws std::runtime_error naming the file and, where there is one, the tensor, what was expected and found.
   explicit SafetensorsFile(const std::filesystem::path& file);
-  ~SafetensorsFile();
-  SafetensorsFile(const SafetensorsFile&) = delete;
-  SafetensorsFile& operator=(const SafetensorsFile&) = delete;
 
   [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
   /// All tensors by key, sorted.
@@ -50,11 +49,11 @@ public:
   /// The `__metadata__` entries.
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const noexcept { return metadata_; }
   /// The raw bytes of the whole mapping, for hashing.
-  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return mapping_; }
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return mapping_.bytes(); }
 
 private:
   std::filesystem::path path_;
-  std::span<const std::byte> mapping_;
+  MappedFile mapping_;
   std::map<std::string, TensorView, std::less<>> tensors_;
   std::map<std::string, std::string> metadata_;
 };
@@ -69,7 +68,7 @@ struct TensorSource {
 };
 
 /// Writes a safetensors file with the tensors in the given order (temp file, fsync, rename).
-/// @throws std::runtime_error naming the file on any I/O error.
+/// @throws std::runtime_error naming the file on any I/O error; std::invalid_argument for a name given twice.
 void write_safetensors(const std::filesystem::path& file, const std::vector<TensorSource>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
