@@ -30,18 +30,20 @@ public:
   /// The same dictionary seen through @p prefix: select("a.").get("b", …) is get("a.b", …).
   [[nodiscard]] StateDict select(std::string_view prefix) const;
 
-  /// Takes the tensor `prefix + name` as contiguous fp32 on the device.
-  /// A missing tensor or a wrong shape is noted, reported by verify(), and answered with zeros of @p shape.
+  /// Takes the tensor `prefix + name` as a contiguous copy on the device: fp32, or int64 where it is stored as int64.
+  /// A missing tensor, a wrong shape or a dtype that is neither floating-point nor int64 is noted, reported by
+  /// verify(), and answered with zeros of @p shape.
   [[nodiscard]] at::Tensor get(std::string_view name, at::IntArrayRef shape) const;
 
-  /// True when the file holds `prefix + name`; always true for synthetic().
+  /// True when the file holds `prefix + name`. For synthetic() true for everything that the formula makes: not for the
+  /// tables `tokenizer._mel_filters` and `tokenizer.window`.
   [[nodiscard]] bool contains(std::string_view name) const;
 
   /// Marks everything below `prefix + name_prefix` as known although this model does not use it.
   void ignore(std::string_view name_prefix) const;
 
   /// @throws std::runtime_error that names the file and lists every missing tensor, every tensor of a wrong shape
-  /// (expected and found) and every unexpected one.
+  /// or dtype (expected and found) and every unexpected one, each list sorted.
   void verify() const;
 
 private:
