@@ -1,4 +1,6 @@
 // Dimensions of a Chatterbox checkpoint: the published ones, or those of config.json beside the weights.
+//
+// Plain values; any thread.
 #pragma once
 
 #include <filesystem>
@@ -17,6 +19,7 @@ struct T3Config {
   int speech_vocab_size = 8194;
   int text_pos_rows = 2050;
   int speech_pos_rows = 4100;
+  int max_text_tokens = 2048;
   int max_speech_tokens = 4096;
   int speech_cond_prompt_len = 150;
   int perceiver_queries = 32;
@@ -65,6 +68,7 @@ struct VoiceModulesConfig {
   int speech_tokenizer_state = 1280;
   int speech_tokenizer_heads = 20;
   int speech_tokenizer_layers = 6;
+  int speech_tokenizer_codebook = 6561;
   int xvector_fcm_channels = 32;
   int xvector_init_channels = 128;
   int xvector_growth_rate = 32;
@@ -86,8 +90,9 @@ struct Config {
   VoiceModulesConfig voice;
 
   /// Reads @p checkpoint/config.json; the published full-size dimensions when there is none.
-  /// @throws std::runtime_error naming file and field: not JSON, a wrong type, a value out of range, an unknown field
-  /// (keys beginning with "_" are comments), a variant that is not supported.
+  /// @throws std::runtime_error naming file and field: not JSON, a wrong type, a value out of range, a missing or an
+  /// unknown field (keys beginning with "_" are comments, "synthetic" may be missing), fields that contradict each
+  /// other, a variant that is not supported.
   static Config load(const std::filesystem::path& checkpoint);
 
   /// The text of a config.json with every field, in the reference goldens' naming.
