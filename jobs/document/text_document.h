@@ -16,10 +16,11 @@ namespace audiobookd::jobs {
 ///   hard-wrapped and every line is a paragraph.
 /// - A word divided by a hyphen at the end of a line is joined without it if the joined word occurs elsewhere in the
 ///   text, else the hyphen stays ("well-" + "known"); a soft hyphen always goes.
-/// - Headings and scene breaks are recognised as line_shapes.h says. Numbered headings begin chapters; other headings
-///   begin chapters only in texts without numbered ones. Headings in a row belong to one chapter, and its title is
-///   theirs, joined by ": ". An unnumbered heading in front of everything, followed by a numbered one, is the title of
-///   the document.
+/// - Headings and scene breaks are recognised as line_shapes.h says; capitals are a heading only between blank lines.
+///   Numbered headings begin chapters; other headings begin chapters only in texts without numbered ones. Headings in a
+///   row belong to one chapter, and its title is theirs, joined by ": ". Unnumbered headings in front of everything are
+///   the title of the document if numbered ones follow; they are read aloud but no part of a chapter's title.
+/// - Scene breaks at the edges of a chapter and repeated ones are dropped.
 ///
 /// @param name the document in error messages, for example its path.
 /// @throws DocumentError when the text is over @p limits, cannot be decoded, or holds nothing to read aloud.

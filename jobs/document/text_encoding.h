@@ -1,0 +1,24 @@
+// Bytes of a text file to UTF-8: finds the encoding or refuses the file, and unifies line ends.
+//
+// A pure function: any thread.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace audiobookd::jobs {
+
+struct DecodedText {
+  std::string text;    ///< valid UTF-8; lines end with '\n'; no control characters but '\n' and '\t'
+  std::string warning; ///< a sentence for the user when the encoding is a guess; else empty
+};
+
+/// Decodes UTF-8, with or without a byte order mark, UTF-16 with one, and Windows-1252 (which includes Latin-1).
+/// Windows-1252 is a guess, made with a warning when the bytes are not UTF-8 and do not look like damaged UTF-8 either.
+/// CR, CRLF, NEL and U+2028 become '\n'; form feed, vertical tab and U+2029 become a blank line.
+/// @param name the document in messages.
+/// @throws DocumentError naming the offset (in bytes) of what cannot be text: NUL and other control characters, a
+/// damaged UTF-8 or UTF-16 sequence, a byte that Windows-1252 does not define.
+DecodedText decode_text(std::string_view bytes, std::string_view name);
+
+} // namespace audiobookd::jobs
