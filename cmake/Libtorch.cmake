@@ -32,8 +32,9 @@ if(NOT AUDIOBOOKD_CUDA STREQUAL "OFF")
     set(AUDIOBOOKD_WITH_CUDA ON)
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)
-    set(CMAKE_CUDA_STANDARD 20)
-    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    # CMake 3.25 does not know how to ask this nvcc for C++20.
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
   elseif(AUDIOBOOKD_CUDA STREQUAL "ON")
     message(FATAL_ERROR "AUDIOBOOKD_CUDA=ON, but nvcc or the CUDA libraries of libtorch are missing "
                         "(nvcc: ${CMAKE_CUDA_COMPILER}; libtorch: ${LIBTORCH_ROOT})")
@@ -50,6 +51,10 @@ add_library(audiobookd::torch ALIAS audiobookd_torch)
 target_include_directories(audiobookd_torch SYSTEM INTERFACE ${LIBTORCH_ROOT}/include
                                                              ${LIBTORCH_ROOT}/include/torch/csrc/api/include)
 target_link_directories(audiobookd_torch INTERFACE ${LIBTORCH_ROOT}/lib)
+# at::parallel_for is inline and needs OpenMP; its runtime is the one that libtorch brings.
+target_compile_options(audiobookd_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+file(GLOB _gomp ${LIBTORCH_ROOT}/lib/libgomp*.so*)
+target_link_libraries(audiobookd_torch INTERFACE ${_gomp})
 file(GLOB _nvidia_libs ${_site}/nvidia/*/lib ${_site}/cusparselt/lib)
 foreach(_dir ${_nvidia_libs})
   target_link_options(audiobookd_torch INTERFACE -Wl,-rpath-link,${_dir})
@@ -61,5 +66,7 @@ if(AUDIOBOOKD_WITH_CUDA)
                                                    -Wl,--as-needed CUDA::cudart)
   target_compile_definitions(audiobookd_torch INTERFACE AUDIOBOOKD_WITH_CUDA=1)
 else()
-  target_link_libraries(audiobookd_torch INTERFACE torch torch_cpu c10)
+  # Not libtorch.so: it does nothing but need both libtorch_cpu and libtorch_cuda, and the latter's libraries may be
+  # missing here.
+  target_link_libraries(audiobookd_torch INTERFACE torch_cpu c10)
 endif()
