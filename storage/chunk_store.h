@@ -2,10 +2,15 @@
 // which utterances that finish in any order wait for the writer that reads them in order.
 //
 // Any number of threads may use one ChunkStore, and any number of processes one folder:
-//   ab/cd/<key>.audio, ab/cd/<key>.tokens   entries (chunk_format.h); the modification time is the last use
-//   jobs/<job>.keys, jobs/<job>.bytes       what open jobs pin and reserve
-//   tmp/                                    entries being written
-//   lock                                    held while pins change or entries are evicted
+//   00/ … ff/                          entries by the first two digits of the key: <key>.audio and <key>.tokens
+//                                      (chunk_format.h); the modification time is the last use
+//   jobs/<job>.keys, jobs/<job>.bytes  what open jobs pin and reserve
+//   tmp/<token>/                       entries being written; the folder is locked by the process that uses it
+//   lock                               held while pins change or entries are evicted
+//
+// The bound. Whenever a process has written 1/32 of the bound it counts the folder; above 31/32 the least recently
+// used entries that no job pins are removed down to 15/16. One process therefore stays below the bound and N processes
+// below it by N/32 more, unless pinned entries alone exceed it, which reserve() prevents.
 //
 // What a crash can lose. An entry is written to tmp/ and renamed at once, so a reader sees it whole or not at all, and
 // a process that is killed loses nothing that a put returned for. Entries are fsynced in groups (every sync_entries or
@@ -14,6 +19,7 @@
 // rendered again. That is why the rename need not wait for the fsync.
 #pragma once
 
+#include "storage/chunk_format.h"
 #include "storage/chunk_jobs.h"
 #include "storage/errors.h"
 #include "storage/group_sync.h"
@@ -54,8 +60,8 @@ struct TokenChunk {
 /// Since the store was opened, by this process.
 struct ChunkStoreStats {
   std::uint64_t written = 0;
-  std::uint64_t hits = 0;       ///< reads that found a whole entry
-  std::uint64_t misses = 0;     ///< reads that found none
+  std::uint64_t hits = 0;       ///< reads, and contains_audio(), that found an entry
+  std::uint64_t misses = 0;     ///< those that found none or a corrupt one
   std::uint64_t corrupt = 0;    ///< entries removed because a checksum or length was wrong
   std::uint64_t evicted = 0;    ///< entries removed to keep the bound
   std::uint64_t used_bytes = 0; ///< sum of entries, as last counted plus what this process wrote since
@@ -66,6 +72,7 @@ struct ChunkStoreStats {
 class ChunkStore {
 public:
   /// Opens or creates the store, and removes temporary files of processes that died.
+  /// @throws std::invalid_argument for options out of range.
   explicit ChunkStore(ChunkStoreOptions options);
   /// Syncs what is pending; an error there is lost, call sync() to see it.
   ~ChunkStore();
@@ -108,18 +115,22 @@ public:
 
 private:
   struct Entry;
-  void put(std::string_view key, const char* extension, const std::string& bytes);
-  std::optional<std::string> read(std::string_view key, const char* extension);
+  void create_folders();
+  void put(const std::filesystem::path& file, std::string_view bytes);
+  /// The whole verified entry, or nothing; @p header_only stops after the header and the length.
+  std::optional<std::string> read(const std::filesystem::path& file, ChunkKind kind, std::string_view key,
+                                  bool header_only);
   void drop_corrupt(const std::filesystem::path& file);
   void keep_bound();
   [[nodiscard]] std::vector<Entry> scan() const;
-  [[nodiscard]] std::filesystem::path entry_path(std::string_view key, const char* extension) const;
+  void evict(std::vector<Entry> entries, std::uint64_t used_bytes);
+  [[nodiscard]] std::filesystem::path entry_path(std::string_view key, ChunkKind kind) const;
 
   ChunkStoreOptions options_;
   ChunkJobs jobs_;
   FileDescriptor tmp_lock_;
   std::filesystem::path tmp_;
-  std::mutex evict_mutex_;
+  std::mutex scan_mutex_; // one thread counts and evicts
   std::atomic<std::uint64_t> used_bytes_{0};
   std::atomic<std::uint64_t> written_since_scan_{0};
   std::atomic<std::uint64_t> written_{0}, hits_{0}, misses_{0}, corrupt_{0}, evicted_{0};

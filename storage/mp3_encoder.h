@@ -7,6 +7,7 @@
 
 #include "storage/byte_sink.h"
 #include "storage/encoder.h"
+#include "storage/xing_frame.h"
 
 #include <cstdint>
 #include <memory>
@@ -48,6 +49,7 @@ private:
   ByteSink& sink_;
   std::uint64_t start_;
   std::uint64_t samples_written_ = 0;
+  std::optional<XingInfo> own_header_; // at bit rates where LAME makes none
   std::vector<unsigned char> buffer_;
 };
 

@@ -1,0 +1,222 @@
+// Stage, sync, rename, sync the folder.
+#include "storage/publisher.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdexcept>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace audiobookd::storage {
+namespace {
+
+constexpr std::size_t buffer_bytes = 64 * 1024;
+constexpr std::size_t max_name_bytes = 200; // leaves room for the stage's prefix and suffix within NAME_MAX
+
+void check_name(const std::string& name, const std::string& target) {
+  const bool bad = name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos;
+  if (bad || name.size() > max_name_bytes) {
+    throw PermanentError("cannot publish '" + target + "': the file name must have 1 to " +
+                         std::to_string(max_name_bytes) + " bytes and name a file, found " +
+                         std::to_string(name.size()) + " bytes");
+  }
+}
+
+/// Whether @p entry is `.NAME.<16 hex digits>.partial`.
+bool is_stage_of(const std::string& name, const std::string& entry) {
+  const std::string prefix = "." + name + ".";
+  const std::string suffix = ".partial";
+  if (entry.size() != prefix.size() + 16 + suffix.size() || !entry.starts_with(prefix) || !entry.ends_with(suffix)) {
+    return false;
+  }
+  return entry.find_first_not_of("0123456789abcdef", prefix.size()) == prefix.size() + 16;
+}
+
+std::vector<std::string> list_folder(const FileDescriptor& folder) {
+  const int fd = ::openat(folder.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR* dir = fd < 0 ? nullptr : ::fdopendir(fd);
+  if (dir == nullptr) {
+    throw_errno(errno, "cannot list", "target folder");
+  }
+  std::vector<std::string> names;
+  while (const dirent* entry = ::readdir(dir)) {
+    names.emplace_back(entry->d_name);
+  }
+  ::closedir(dir);
+  return names;
+}
+
+} // namespace
+
+FilePublication::FilePublication(FileDescriptor folder, std::string name, const std::string& shown_folder)
+    : folder_(std::move(folder)), name_(std::move(name)), target_(shown_folder + "/" + name_) {
+  check_name(name_, target_);
+  struct stat status {};
+  if (::fstatat(folder_.get(), name_.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(status.st_mode)) {
+    throw PermanentError("cannot publish '" + target_ + "': a folder of that name exists");
+  }
+  remove_stale_stages();
+  create_stage();
+  buffer_.reserve(buffer_bytes);
+}
+
+FilePublication::~FilePublication() { discard(); }
+
+std::unique_ptr<FilePublication> FilePublication::at(const std::filesystem::path& target) {
+  const std::filesystem::path parent = target.has_parent_path() ? target.parent_path() : ".";
+  FileDescriptor folder(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder) {
+    throw_errno(errno, "cannot open output folder", parent.string());
+  }
+  return std::make_unique<FilePublication>(std::move(folder), target.filename().string(), parent.string());
+}
+
+void FilePublication::create_stage() {
+  // A process that cleans up may take a new stage for a dead one until it is locked: then it is gone, make another.
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    const std::string stage_name = "." + name_ + "." + random_token() + ".partial";
+    FileDescriptor stage(
+        ::openat(folder_.get(), stage_name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+    if (!stage) {
+      throw_errno(errno, "cannot create a stage for", target_);
+    }
+    if (::flock(stage.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno == EWOULDBLOCK) {
+        continue;
+      }
+      const int error_number = errno;
+      ::unlinkat(folder_.get(), stage_name.c_str(), 0);
+      throw_errno(error_number, "the file system cannot lock the stage of", target_);
+    }
+    struct stat status {};
+    if (::fstat(stage.get(), &status) == 0 && status.st_nlink > 0) {
+      stage_ = std::move(stage);
+      stage_name_ = stage_name;
+      return;
+    }
+  }
+  throw TransientError("cannot create a stage for '" + target_ + "': others remove it each time");
+}
+
+void FilePublication::remove_stale_stages() {
+  for (const std::string& entry : list_folder(folder_)) {
+    if (!is_stage_of(name_, entry)) {
+      continue;
+    }
+    const FileDescriptor stage(::openat(folder_.get(), entry.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    if (stage && ::flock(stage.get(), LOCK_EX | LOCK_NB) == 0) {
+      ::unlinkat(folder_.get(), entry.c_str(), 0);
+    }
+  }
+}
+
+void FilePublication::append(std::span<const std::byte> bytes) {
+  buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+  if (buffer_.size() >= buffer_bytes) {
+    flush();
+  }
+}
+
+void FilePublication::flush() {
+  write_all_at(stage_.get(), flushed_, buffer_, target_);
+  flushed_ += buffer_.size();
+  buffer_.clear();
+}
+
+void FilePublication::overwrite(std::uint64_t offset, std::span<const std::byte> bytes) {
+  if (offset > size() || bytes.size() > size() - offset) {
+    throw std::out_of_range("overwrite of '" + target_ + "' at " + std::to_string(offset) + " of " +
+                            std::to_string(bytes.size()) + " bytes: only " + std::to_string(size()) + " are there");
+  }
+  flush();
+  write_all_at(stage_.get(), offset, bytes, target_);
+}
+
+PublishResult FilePublication::commit(IfExists if_exists, const std::function<bool()>& still_mine) {
+  if (!stage_) {
+    throw std::logic_error("'" + target_ + "' was committed twice");
+  }
+  flush();
+  sync_file(stage_.get(), target_);
+  const PublishResult result = still_mine && !still_mine() ? PublishResult::lost : publish(if_exists);
+  discard();
+  if (result == PublishResult::published) {
+    sync_file(folder_.get(), target_);
+  }
+  return result;
+}
+
+PublishResult FilePublication::publish(IfExists if_exists) {
+  if (if_exists == IfExists::replace) {
+    rename_over();
+    return PublishResult::published;
+  }
+  if (rename_to_new()) {
+    return PublishResult::published;
+  }
+  if (if_exists == IfExists::skip) {
+    return PublishResult::skipped;
+  }
+  return target_is_identical() ? PublishResult::identical : PublishResult::exists;
+}
+
+bool FilePublication::rename_to_new() {
+  if (::renameat2(folder_.get(), stage_name_.c_str(), folder_.get(), name_.c_str(), RENAME_NOREPLACE) == 0) {
+    stage_name_.clear();
+    return true;
+  }
+  // EINVAL, ENOSYS: the file system or the kernel does not know RENAME_NOREPLACE. A hard link never replaces either;
+  // the stage's own name goes with discard().
+  const bool unsupported = errno == EINVAL || errno == ENOSYS;
+  if (unsupported && ::linkat(folder_.get(), stage_name_.c_str(), folder_.get(), name_.c_str(), 0) == 0) {
+    return true;
+  }
+  if (errno != EEXIST) {
+    throw_errno(errno, "cannot publish", target_);
+  }
+  return false;
+}
+
+void FilePublication::rename_over() {
+  if (::renameat(folder_.get(), stage_name_.c_str(), folder_.get(), name_.c_str()) != 0) {
+    throw_errno(errno, "cannot publish", target_);
+  }
+  stage_name_.clear();
+}
+
+bool FilePublication::target_is_identical() const {
+  const FileDescriptor target(::openat(folder_.get(), name_.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  struct stat status {};
+  if (!target || ::fstat(target.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
+      static_cast<std::uint64_t>(status.st_size) != flushed_) {
+    return false;
+  }
+  if (::lseek(stage_.get(), 0, SEEK_SET) != 0) {
+    throw_errno(errno, "cannot read the stage of", target_);
+  }
+  std::vector<std::byte> ours(buffer_bytes);
+  std::vector<std::byte> theirs(buffer_bytes);
+  std::size_t got = 0;
+  do {
+    got = read_up_to(stage_.get(), ours, target_);
+    if (read_up_to(target.get(), theirs, target_) != got ||
+        !std::equal(ours.begin(), ours.begin() + got, theirs.begin())) {
+      return false;
+    }
+  } while (got == buffer_bytes);
+  return true;
+}
+
+void FilePublication::discard() noexcept {
+  if (stage_ && !stage_name_.empty()) {
+    ::unlinkat(folder_.get(), stage_name_.c_str(), 0);
+  }
+  stage_name_.clear();
+  stage_ = FileDescriptor();
+}
+
+} // namespace audiobookd::storage

@@ -1,0 +1,202 @@
+// TagLib renders the frames; the block's length is fixed here.
+#include "storage/tags.h"
+
+#include "storage/errors.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <string_view>
+#include <taglib/chapterframe.h>
+#include <taglib/commentsframe.h>
+#include <taglib/id3v2.h>
+#include <taglib/id3v2tag.h>
+#include <taglib/tableofcontentsframe.h>
+#include <taglib/textidentificationframe.h>
+#include <utility>
+
+namespace audiobookd::storage {
+namespace {
+
+namespace id3 = TagLib::ID3v2;
+
+constexpr std::size_t max_block_bytes = 1U << 28; // sizes in ID3v2 have 28 bits
+constexpr std::uint32_t no_offset = 0xFFFFFFFF;
+
+/// ISO 639-1 → 639-2/T of the languages that the models speak.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 23> languages = {{
+    {"ar", "ara"}, {"da", "dan"}, {"de", "deu"}, {"el", "ell"}, {"en", "eng"}, {"es", "spa"},
+    {"fi", "fin"}, {"fr", "fra"}, {"he", "heb"}, {"hi", "hin"}, {"it", "ita"}, {"ja", "jpn"},
+    {"ko", "kor"}, {"ms", "msa"}, {"nl", "nld"}, {"no", "nor"}, {"pl", "pol"}, {"pt", "por"},
+    {"ru", "rus"}, {"sv", "swe"}, {"sw", "swa"}, {"tr", "tur"}, {"zh", "zho"},
+}};
+
+/// The three-letter code, or "" when it is not known.
+std::string language_code(std::string_view language) {
+  const std::string_view primary = language.substr(0, language.find_first_of("-_"));
+  for (const auto& [two, three] : languages) {
+    if (primary == two || primary == three) {
+      return std::string(three);
+    }
+  }
+  const bool three_letters =
+      primary.size() == 3 && primary.find_first_not_of("abcdefghijklmnopqrstuvwxyz") == primary.npos;
+  return three_letters ? std::string(primary) : "";
+}
+
+/// Length of the valid UTF-8 sequence at the start of @p text, 0 when there is none; sets @p code_point.
+std::size_t decode_utf8(std::string_view text, char32_t& code_point) {
+  const auto lead = static_cast<unsigned char>(text[0]);
+  const std::size_t length = lead < 0x80 ? 1 : lead >> 5 == 6 ? 2 : lead >> 4 == 14 ? 3 : lead >> 3 == 30 ? 4 : 0;
+  if (length == 0 || length > text.size()) {
+    return 0;
+  }
+  code_point = length == 1 ? lead : lead & (0x7F >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    const auto next = static_cast<unsigned char>(text[i]);
+    if (next >> 6 != 2) {
+      return 0;
+    }
+    code_point = code_point << 6 | (next & 0x3F);
+  }
+  constexpr char32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+  const bool surrogate = code_point >= 0xD800 && code_point <= 0xDFFF;
+  return code_point < smallest[length] || code_point > 0x10FFFF || surrogate ? 0 : length;
+}
+
+/// Text from strangers as a tag may hold it: valid UTF-8, line breaks and tabs as spaces, no other control characters.
+TagLib::String clean(std::string_view text) {
+  std::string result;
+  while (!text.empty()) {
+    char32_t code_point = 0;
+    const std::size_t length = decode_utf8(text, code_point);
+    if (length == 0) {
+      result += "\xEF\xBF\xBD"; // U+FFFD
+    } else if (code_point == '\n' || code_point == '\t') {
+      result += ' ';
+    } else if (code_point >= 0x20 && (code_point < 0x7F || code_point > 0x9F)) {
+      result += text.substr(0, length);
+    }
+    text.remove_prefix(length == 0 ? 1 : length);
+  }
+  return {result, TagLib::String::UTF8};
+}
+
+id3::Frame* text_frame(const char* id, const TagLib::String& text) {
+  auto* frame = new id3::TextIdentificationFrame(TagLib::ByteVector(id, 4), TagLib::String::UTF8);
+  frame->setText(text);
+  return frame;
+}
+
+/// The tag owns every frame added to it.
+void add_text(id3::Tag& tag, const char* id, const std::string& text) {
+  const TagLib::String cleaned = clean(text);
+  if (!cleaned.isEmpty()) {
+    tag.addFrame(text_frame(id, cleaned));
+  }
+}
+
+void add_user_text(id3::Tag& tag, const std::string& description, const std::string& text) {
+  auto* frame = new id3::UserTextIdentificationFrame(TagLib::String::UTF8);
+  frame->setDescription(clean(description));
+  frame->setText(clean(text));
+  tag.addFrame(frame);
+}
+
+void add_comment(id3::Tag& tag, const char* description, const std::string& text) {
+  if (text.empty()) {
+    return;
+  }
+  auto* frame = new id3::CommentsFrame(TagLib::String::UTF8);
+  frame->setLanguage("eng");
+  frame->setDescription(description);
+  frame->setText(clean(text));
+  tag.addFrame(frame);
+}
+
+void add_chapters(id3::Tag& tag, const std::vector<Chapter>& chapters) {
+  if (chapters.empty()) {
+    return;
+  }
+  TagLib::ByteVectorList children;
+  for (std::size_t i = 0; i < chapters.size(); ++i) {
+    const std::string id = "chp" + std::to_string(i);
+    children.append(TagLib::ByteVector(id.c_str()));
+    id3::FrameList title;
+    title.append(text_frame("TIT2", clean(chapters[i].title)));
+    tag.addFrame(new id3::ChapterFrame(TagLib::ByteVector(id.c_str()), chapters[i].start_ms, chapters[i].end_ms,
+                                       no_offset, no_offset, title));
+  }
+  auto* contents = new id3::TableOfContentsFrame(TagLib::ByteVector("toc"), children);
+  contents->setIsTopLevel(true);
+  contents->setIsOrdered(true);
+  tag.addFrame(contents);
+}
+
+/// A size in ID3v2.4: 28 bits in 4 bytes of 7.
+std::size_t read_size(const std::byte* bytes) {
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < 4; ++i) {
+    size = size << 7 | std::to_integer<std::size_t>(bytes[i]);
+  }
+  return size;
+}
+
+/// The bytes of header and frames, without the zeros that TagLib pads with.
+std::vector<std::byte> unpadded(const TagLib::ByteVector& rendered) {
+  constexpr std::size_t frame_header_bytes = 10;
+  std::vector<std::byte> bytes(rendered.size());
+  std::memcpy(bytes.data(), rendered.data(), bytes.size());
+  std::size_t end = id3::Header::size();
+  while (end + frame_header_bytes <= bytes.size() && bytes[end] != std::byte{0}) {
+    end += frame_header_bytes + read_size(&bytes[end + 4]);
+  }
+  bytes.resize(end);
+  return bytes;
+}
+
+/// Writes the size of the whole @p block into its ID3v2 header.
+void set_size(std::vector<std::byte>& block) {
+  const std::size_t size = block.size() - id3::Header::size();
+  for (std::size_t i = 0; i < 4; ++i) {
+    block[6 + i] = static_cast<std::byte>(size >> (7 * (3 - i)) & 0x7F);
+  }
+}
+
+} // namespace
+
+std::string synthetic_narration(const std::string& model, const std::string& voice) {
+  return "The narration is synthetic speech: model " + model + ", voice " + voice + ".";
+}
+
+std::vector<std::byte> render_id3v2(const Tags& tags, const std::vector<Chapter>& chapters, std::size_t block_bytes) {
+  id3::Tag tag;
+  add_text(tag, "TIT2", tags.title);
+  add_text(tag, "TPE1", tags.author);
+  add_text(tag, "TALB", tags.album);
+  add_text(tag, "TCOM", tags.narrator);
+  add_text(tag, "TCON", tags.genre);
+  add_text(tag, "TLAN", language_code(tags.language));
+  add_comment(tag, "", tags.comment);
+  add_comment(tag, "disclosure", tags.disclosure);
+  if (!tags.disclosure.empty()) {
+    add_user_text(tag, "DISCLOSURE", tags.disclosure);
+  }
+  for (const auto& [description, text] : tags.extra) {
+    add_user_text(tag, description, text);
+  }
+  add_chapters(tag, chapters);
+
+  std::vector<std::byte> block = unpadded(tag.render(id3::v4));
+  const std::size_t needed = block.size();
+  const std::size_t wanted = block_bytes == 0 ? needed : block_bytes;
+  if (needed > wanted || wanted >= max_block_bytes) {
+    throw PermanentError("the tags need " + std::to_string(needed) + " bytes, there is room for " +
+                         std::to_string(std::min(wanted, max_block_bytes)) + ": shorten title, comment or extra tags");
+  }
+  block.resize(wanted);
+  set_size(block);
+  return block;
+}
+
+} // namespace audiobookd::storage
