@@ -1,0 +1,78 @@
+// Turns a document into pieces and utterances. Pure; any thread.
+#include "daemon/book.h"
+
+#include <unordered_map>
+#include <utility>
+
+namespace audiobookd::daemon {
+namespace {
+
+engine::Utterance make_utterance(const jobs::Chunk& chunk, const BookOptions& options, const Renderer& renderer) {
+  engine::Utterance utterance;
+  const jobs::JobParams& params = options.params;
+  engine::SamplingParams& sampling = utterance.sampling;
+  utterance.text = chunk.text;
+  utterance.voice = options.voice;
+  utterance.exaggeration = params.exaggeration.value_or(utterance.exaggeration);
+  utterance.cfm_steps = params.cfm_steps.value_or(utterance.cfm_steps);
+  utterance.seed = params.seed;
+  sampling.cfg_weight = params.cfg_weight.value_or(sampling.cfg_weight);
+  sampling.temperature = params.temperature.value_or(sampling.temperature);
+  sampling.repetition_penalty = params.repetition_penalty.value_or(sampling.repetition_penalty);
+  sampling.min_p = params.min_p.value_or(sampling.min_p);
+  sampling.top_p = params.top_p.value_or(sampling.top_p);
+  utterance.key = renderer.utterance_key(chunk.text, options.language, options.voice, chunk.occurrence);
+  return utterance;
+}
+
+std::vector<std::string> title_chapters(const jobs::Document& document) {
+  std::vector<std::string> titles;
+  for (const jobs::Chapter& chapter : document.chapters) {
+    if (!chapter.title.empty()) {
+      titles.push_back(chapter.title);
+    } else if (titles.empty() && !document.title.empty()) {
+      titles.push_back(document.title);
+    } else {
+      titles.push_back("Chapter " + std::to_string(titles.size() + 1));
+    }
+  }
+  return titles;
+}
+
+std::size_t count_words(std::string_view text) {
+  std::size_t words = 0;
+  bool inside = false;
+  for (const char c : text) {
+    const bool is_space = c == ' ' || c == '\n' || c == '\t';
+    words += !is_space && !inside ? 1 : 0;
+    inside = !is_space;
+  }
+  return words;
+}
+
+} // namespace
+
+Book plan_book(const jobs::Document& document, const BookOptions& options, const Renderer& renderer) {
+  jobs::ChunkerOptions chunker;
+  chunker.predict_tokens = [&renderer](std::string_view text) { return renderer.predict_tokens(text); };
+
+  Book book;
+  book.title = document.title;
+  book.author = document.author;
+  book.warnings = document.warnings;
+  book.chapter_titles = title_chapters(document);
+  std::unordered_map<std::string, std::size_t> piece_of_key;
+  for (const jobs::Chunk& chunk : jobs::chunk_document(document, chunker)) {
+    engine::Utterance utterance = make_utterance(chunk, options, renderer);
+    std::string key = renderer.chunk_key(utterance);
+    const auto [known, is_new] = piece_of_key.emplace(key, book.pieces.size());
+    if (is_new) {
+      book.pieces.push_back({std::move(utterance), std::move(key), chunk.predicted_tokens});
+    }
+    book.utterances.push_back({known->second, chunk.chapter, options.pauses.before(chunk.follows)});
+    book.words += count_words(chunk.text);
+  }
+  return book;
+}
+
+} // namespace audiobookd::daemon

@@ -1,0 +1,55 @@
+// A book as it will be rendered: the document's utterances in reading order, each with the key of its audio.
+//
+// Plain values and a pure function of document, options and what the renderer has loaded; any thread.
+#pragma once
+
+#include "daemon/renderer.h"
+#include "engine/utterance.h"
+#include "jobs/chunker.h"
+#include "jobs/document/document.h"
+#include "jobs/job.h"
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace audiobookd::daemon {
+
+/// Everything besides the text that decides how a book sounds.
+struct BookOptions {
+  std::string voice = "default";
+  std::string language = "en"; ///< BCP 47
+  jobs::JobParams params;
+  jobs::Pauses pauses;
+};
+
+/// Audio to render. Text that returns under the same circumstances is one piece, however often it is heard.
+struct Piece {
+  engine::Utterance utterance; ///< complete but for its id
+  std::string chunk_key;       ///< of the audio in the chunk store
+  int predicted_tokens = 0;
+};
+
+/// One place of the book.
+struct PlannedUtterance {
+  std::size_t piece = 0; ///< index into Book::pieces
+  std::size_t chapter = 0;
+  double pause_s = 0; ///< silence afterwards
+};
+
+struct Book {
+  std::string title;  ///< of the document, may be empty
+  std::string author; ///< of the document, may be empty
+  std::vector<std::string> chapter_titles;
+  std::vector<Piece> pieces; ///< distinct chunk keys, in order of first appearance
+  std::vector<PlannedUtterance> utterances;
+  std::size_t words = 0;
+  std::vector<std::string> warnings;
+};
+
+/// Cuts @p document into utterances and names their audio. Every chapter gets a title: its own, the document's for an
+/// untitled beginning, else "Chapter N".
+/// @throws std::invalid_argument naming a voice that is not loaded.
+[[nodiscard]] Book plan_book(const jobs::Document& document, const BookOptions& options, const Renderer& renderer);
+
+} // namespace audiobookd::daemon

@@ -1,0 +1,146 @@
+// The steps from document to audiobook file.
+#include "daemon/book_renderer.h"
+
+#include "daemon/assembler.h"
+
+#include <chrono>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+namespace audiobookd::daemon {
+namespace {
+
+/// How much longer than predicted the utterances of a book may be, altogether, before its reservation is too small.
+constexpr double length_margin = 1.25;
+
+engine::EngineStats difference(const engine::EngineStats& now, const engine::EngineStats& then) {
+  engine::EngineStats stats;
+  stats.utterances_finished = now.utterances_finished - then.utterances_finished;
+  stats.utterances_failed = now.utterances_failed - then.utterances_failed;
+  stats.tokens = now.tokens - then.tokens;
+  stats.decode_steps = now.decode_steps - then.decode_steps;
+  stats.decode_rows = now.decode_rows - then.decode_rows;
+  stats.prefill_seconds = now.prefill_seconds - then.prefill_seconds;
+  stats.decode_seconds = now.decode_seconds - then.decode_seconds;
+  stats.encoder_seconds = now.encoder_seconds - then.encoder_seconds;
+  stats.cfm_seconds = now.cfm_seconds - then.cfm_seconds;
+  stats.vocoder_seconds = now.vocoder_seconds - then.vocoder_seconds;
+  stats.audio_seconds = now.audio_seconds - then.audio_seconds;
+  return stats;
+}
+
+std::string first_non_empty(const std::string& a, const std::string& b, const std::string& c = {}) {
+  return !a.empty() ? a : !b.empty() ? b : c;
+}
+
+storage::Tags make_tags(const Book& book, const BookRequest& request, const engine::EngineInfo& info) {
+  storage::Tags tags;
+  tags.title = first_non_empty(request.title, book.title, request.fallback_title);
+  tags.album = tags.title;
+  tags.author = first_non_empty(request.author, book.author);
+  tags.narrator = request.options.voice;
+  tags.language = request.options.language;
+  tags.disclosure = storage::synthetic_narration(info.model, request.options.voice);
+  if (info.synthetic) {
+    tags.comment = synthetic_notice;
+  }
+  return tags;
+}
+
+std::vector<std::string> collect_warnings(const Book& book, const AssemblyReport& assembly,
+                                          const engine::EngineInfo& info) {
+  std::vector<std::string> warnings = book.warnings;
+  if (info.synthetic) {
+    warnings.emplace_back(synthetic_notice);
+  } else if (assembly.utterances_at_limit > 0) {
+    warnings.push_back(std::to_string(assembly.utterances_at_limit) +
+                       " utterances ended at the token limit and may be cut off");
+  }
+  if (assembly.corrupt_chunks > 0) {
+    warnings.push_back(std::to_string(assembly.corrupt_chunks) + " stored chunks were damaged and rendered again");
+  }
+  return warnings;
+}
+
+double round_to_ms(double seconds) { return std::round(seconds * 1000) / 1000; }
+
+} // namespace
+
+ChunkClaim::~ChunkClaim() {
+  if (left_) {
+    return;
+  }
+  try {
+    store_.unpin(book_id_);
+  } catch (const std::exception&) { // the book is over either way; a later claim of the same name replaces this one
+  }
+}
+
+void ChunkClaim::take(const Book& book, const engine::EngineInfo& info) {
+  const double samples_per_token = static_cast<double>(info.sample_rate) / info.tokens_per_second;
+  std::uint64_t bytes = 0;
+  std::vector<std::string> keys;
+  for (const Piece& piece : book.pieces) {
+    const double samples = length_margin * samples_per_token * piece.predicted_tokens;
+    bytes += storage::ChunkStore::entry_bytes(static_cast<std::uint64_t>(samples));
+    keys.push_back(piece.chunk_key);
+  }
+  store_.reserve(book_id_, bytes);
+  store_.pin(book_id_, keys);
+}
+
+std::string BookReport::to_json() const {
+  const nlohmann::ordered_json seconds = {
+      {"prefill", round_to_ms(engine.prefill_seconds)}, {"decode", round_to_ms(engine.decode_seconds)},
+      {"encoder", round_to_ms(engine.encoder_seconds)}, {"cfm", round_to_ms(engine.cfm_seconds)},
+      {"vocoder", round_to_ms(engine.vocoder_seconds)}, {"encode", round_to_ms(encode_seconds)}};
+  const nlohmann::ordered_json result = {{"words", words},
+                                         {"chapters", chapters},
+                                         {"utterances", utterances},
+                                         {"rendered", rendered},
+                                         {"reused", utterances - rendered},
+                                         {"audio_seconds", round_to_ms(audio_seconds)},
+                                         {"wall_seconds", round_to_ms(wall_seconds)},
+                                         {"times_real_time", round_to_ms(times_real_time())},
+                                         {"seconds_per_stage", seconds},
+                                         {"model", model},
+                                         {"device", device},
+                                         {"voice", voice},
+                                         {"synthetic", synthetic},
+                                         {"warnings", warnings}};
+  return result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+BookReport render_book(const Studio& studio, const BookRequest& request, ChunkClaim& claim, storage::ByteSink& sink,
+                       const std::shared_ptr<BookProgress>& progress, std::stop_token stop) {
+  const auto start = std::chrono::steady_clock::now();
+  const engine::EngineStats stats_before = studio.renderer.stats();
+  const engine::EngineInfo& info = studio.renderer.info();
+  const auto book = std::make_shared<const Book>(plan_book(request.document, request.options, studio.renderer));
+  claim.take(*book, info);
+  progress->plan(*book);
+
+  const storage::Tags tags = make_tags(*book, request, info);
+  storage::AudiobookWriter writer(sink, {request.mp3, tags, book->chapter_titles});
+  const std::unique_ptr<BookTicket> ticket = studio.pool.open(book, request.priority, progress);
+  const AssemblyReport assembly = assemble(*book, *ticket, studio.store, writer, *progress, stop);
+  const storage::AudiobookSummary summary = writer.finish(tags);
+
+  BookReport report;
+  report.model = info.model;
+  report.device = info.device;
+  report.voice = request.options.voice;
+  report.synthetic = info.synthetic;
+  report.words = book->words;
+  report.chapters = book->chapter_titles.size();
+  report.utterances = book->utterances.size();
+  report.rendered = ticket->rendered();
+  report.audio_seconds = summary.seconds;
+  report.encode_seconds = assembly.encode_seconds;
+  report.engine = difference(studio.renderer.stats(), stats_before);
+  report.warnings = collect_warnings(*book, assembly, info);
+  report.wall_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return report;
+}
+
+} // namespace audiobookd::daemon

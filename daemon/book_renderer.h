@@ -1,0 +1,90 @@
+// Renders one book into a byte sink: plan, claim room in the chunk store, render what is missing, write. What the
+// queue's jobs and the command `render` have in common.
+//
+// render_book() blocks and belongs to the thread of one book; any number of books may run beside each other.
+#pragma once
+
+#include "daemon/book.h"
+#include "daemon/book_progress.h"
+#include "daemon/renderer.h"
+#include "daemon/utterance_pool.h"
+#include "storage/audiobook_writer.h"
+#include "storage/chunk_store.h"
+
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+namespace audiobookd::daemon {
+
+/// What all books share.
+struct Studio {
+  Renderer& renderer;
+  UtterancePool& pool;
+  storage::ChunkStore& store;
+};
+
+/// Claims room and chunks of the store for a book; gives them back when destroyed.
+class ChunkClaim {
+public:
+  /// @param book_id matches [A-Za-z0-9_.-]{1,128}.
+  ChunkClaim(storage::ChunkStore& store, std::string book_id) : store_(store), book_id_(std::move(book_id)) {}
+  /// Ends the claim; an error there is left to the next claim of the same book.
+  ~ChunkClaim();
+  ChunkClaim(const ChunkClaim&) = delete;
+  ChunkClaim& operator=(const ChunkClaim&) = delete;
+
+  /// Reserves room for and pins all chunks of @p book. @throws as ChunkStore::reserve() and pin().
+  void take(const Book& book, const engine::EngineInfo& info);
+  /// The claim outlives this object and this process: the book will be taken up again.
+  void leave() noexcept { left_ = true; }
+
+private:
+  storage::ChunkStore& store_;
+  std::string book_id_;
+  bool left_ = false;
+};
+
+struct BookRequest {
+  jobs::Document document;
+  BookOptions options;
+  storage::Mp3Settings mp3;
+  std::string title;          ///< overrides the document's; neither: fallback_title
+  std::string author;         ///< overrides the document's
+  std::string fallback_title; ///< for example the name of the file
+  int priority = 0;           ///< smaller is served first
+};
+
+/// For people and scripts.
+struct BookReport {
+  std::string model;
+  std::string device;
+  std::string voice;
+  bool synthetic = false; ///< the weights are made by a formula: what is heard is noise
+  std::size_t words = 0;
+  std::size_t chapters = 0;
+  std::size_t utterances = 0;
+  std::size_t rendered = 0; ///< utterances rendered now; the others were in the chunk store, or said the same
+  double audio_seconds = 0;
+  double wall_seconds = 0;
+  double encode_seconds = 0;
+  engine::EngineStats engine; ///< what the engine did meanwhile, for this book and for others beside it
+  std::vector<std::string> warnings;
+
+  [[nodiscard]] double times_real_time() const noexcept { return wall_seconds > 0 ? audio_seconds / wall_seconds : 0; }
+  /// One JSON object.
+  [[nodiscard]] std::string to_json() const;
+};
+
+/// Text for logs, results and tags when EngineInfo::synthetic.
+inline constexpr const char* synthetic_notice = "synthetic weights: noise";
+
+/// Renders @p request into @p sink. @p claim and @p progress are filled on the way.
+/// @throws std::invalid_argument for a voice that is not loaded; RenderError; Interrupted when @p stop was requested or
+/// the engine stopped; storage::TransientError and PermanentError.
+[[nodiscard]] BookReport render_book(const Studio& studio, const BookRequest& request, ChunkClaim& claim,
+                                     storage::ByteSink& sink, const std::shared_ptr<BookProgress>& progress,
+                                     std::stop_token stop);
+
+} // namespace audiobookd::daemon

@@ -1,0 +1,56 @@
+// The engine as the daemon uses it: a seam, so that tests can stand in an engine of their own.
+//
+// Threads: as engine::Engine. run() belongs to one thread; everything else may be called from any.
+#pragma once
+
+#include "engine/engine.h"
+
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+namespace audiobookd::daemon {
+
+/// Every function does what the function of the same name of engine::Engine does.
+class Renderer {
+public:
+  virtual ~Renderer() = default;
+  virtual void run(engine::WorkSource& source, engine::Sink& sink, std::stop_token stop) = 0;
+  virtual void notify() noexcept = 0;
+  virtual void cancel(engine::UtteranceId id) noexcept = 0;
+  [[nodiscard]] virtual const engine::EngineInfo& info() const noexcept = 0;
+  [[nodiscard]] virtual engine::EngineStats stats() const = 0;
+  [[nodiscard]] virtual int predict_tokens(std::string_view text) const = 0;
+  [[nodiscard]] virtual engine::Hash128 utterance_key(std::string_view text, std::string_view language,
+                                                      std::string_view voice, int occurrence) const = 0;
+  [[nodiscard]] virtual std::string chunk_key(const engine::Utterance& utterance) const = 0;
+};
+
+/// The real one.
+class EngineRenderer final : public Renderer {
+public:
+  /// @throws std::runtime_error as engine::Engine::load().
+  explicit EngineRenderer(const engine::EngineOptions& options) : engine_(engine::Engine::load(options)) {}
+
+  void run(engine::WorkSource& source, engine::Sink& sink, std::stop_token stop) override {
+    engine_->run(source, sink, stop);
+  }
+  void notify() noexcept override { engine_->notify(); }
+  void cancel(engine::UtteranceId id) noexcept override { engine_->cancel(id); }
+  [[nodiscard]] const engine::EngineInfo& info() const noexcept override { return engine_->info(); }
+  [[nodiscard]] engine::EngineStats stats() const override { return engine_->stats(); }
+  [[nodiscard]] int predict_tokens(std::string_view text) const override { return engine_->predict_tokens(text); }
+  [[nodiscard]] engine::Hash128 utterance_key(std::string_view text, std::string_view language, std::string_view voice,
+                                              int occurrence) const override {
+    return engine_->utterance_key(text, language, voice, occurrence);
+  }
+  [[nodiscard]] std::string chunk_key(const engine::Utterance& utterance) const override {
+    return engine_->chunk_key(utterance);
+  }
+
+private:
+  std::unique_ptr<engine::Engine> engine_;
+};
+
+} // namespace audiobookd::daemon

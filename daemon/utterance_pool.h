@@ -1,0 +1,158 @@
+// The utterances of all open books, between the books' writers and the engine: the engine takes from it what is worth
+// rendering next, and leaves finished audio that goes straight to the chunk store.
+//
+// Order of service: books of the highest priority first; among them deficit round-robin by predicted tokens, so that
+// a short book gets its share beside a huge one; inside a book the longest piece among the first missing ones (the
+// read-ahead window). No audio is held for the sake of order: waveforms leave memory as fast as the store takes them,
+// and while too many wait, the engine is offered nothing.
+//
+// Threads: next() and the Sink functions belong to the engine's threads, everything else to any. Book tickets must be
+// gone before the pool is destroyed, and the engine must have left run().
+#pragma once
+
+#include "daemon/book.h"
+#include "daemon/book_progress.h"
+#include "daemon/renderer.h"
+#include "daemon/task_lanes.h"
+#include "engine/engine.h"
+#include "storage/chunk_store.h"
+
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace audiobookd::daemon {
+
+class BookTicket;
+
+struct PoolOptions {
+  std::size_t read_ahead = 64;    ///< missing pieces of one book that compete for rows; about twice the batch
+  std::size_t store_threads = 2;  ///< that check waveforms and put them into the store
+  std::size_t store_backlog = 64; ///< results waiting for those threads beyond which nothing more is offered
+  int max_retries = 2;            ///< of one piece, each with other random numbers
+};
+
+/// Where a piece is. Waveforms on their way to the store count as `delivered`.
+enum class PieceState { missing, in_flight, delivered, stored };
+
+class UtterancePool final : public engine::WorkSource, public engine::Sink {
+public:
+  UtterancePool(Renderer& renderer, storage::ChunkStore& store, const PoolOptions& options);
+
+  /// Adds a book: pieces whose audio is in the store are not rendered again, those whose tokens are there are only
+  /// synthesised. @param priority smaller is served first. @param progress hears what is stored.
+  /// @throws what the store throws.
+  [[nodiscard]] std::unique_ptr<BookTicket> open(std::shared_ptr<const Book> book, int priority,
+                                                 std::shared_ptr<BookProgress> progress);
+
+  std::vector<engine::Utterance> next(std::size_t free_capacity) override;
+  void tokens(engine::UtteranceId id, std::span<const std::int32_t> speech_tokens) override;
+  void finished(engine::UtteranceId id, engine::Waveform waveform) override;
+  void failed(engine::UtteranceId id, std::string why) override;
+
+  /// From now on next() offers nothing.
+  void stop_offering();
+  /// Withdraws what the engine is working on, so that run() can return soon; finished tokens stay in the store.
+  void cancel_in_flight();
+  /// The engine has returned for good: once what it delivered is stored, whoever waits for anything else is told
+  /// Interrupted, or @p why if there is one.
+  void end(std::exception_ptr why = nullptr);
+
+  [[nodiscard]] std::size_t in_flight() const;
+  /// Rises whenever the engine delivers anything.
+  [[nodiscard]] std::uint64_t deliveries() const;
+
+private:
+  friend class BookTicket;
+  struct Slot {
+    PieceState state = PieceState::missing;
+    int attempt = 0;
+    bool was_rendered = false; // since the book was opened
+    std::vector<std::int32_t> speech_tokens; // of an earlier run
+  };
+  struct OpenBook {
+    OpenBook(std::shared_ptr<const Book> book, int service_priority, std::shared_ptr<BookProgress> book_progress)
+        : plan(std::move(book)), priority(service_priority), progress(std::move(book_progress)) {}
+    const std::shared_ptr<const Book> plan;
+    const std::vector<Piece>& pieces = plan->pieces;
+    const int priority;
+    const std::shared_ptr<BookProgress> progress;
+    std::vector<Slot> slots;
+    std::vector<std::size_t> todo;               // pieces missing at the start, in reading order
+    std::size_t window_begin = 0;                // index into todo: everything before is delivered
+    std::size_t window_end = 0;                  // index into todo: everything before was ready once
+    std::set<std::pair<int, std::size_t>> ready; // (-predicted tokens, piece); urgent ones are INT_MIN
+    std::int64_t credit = 0;                     // tokens it may still take in this round
+    std::size_t rendered = 0;
+    std::exception_ptr failure;
+    std::condition_variable_any changed;
+  };
+  using BookPtr = std::shared_ptr<OpenBook>;
+  struct InFlight {
+    BookPtr book;
+    std::size_t piece = 0;
+  };
+
+  [[nodiscard]] BookPtr look_up(std::shared_ptr<const Book> plan, int priority,
+                                std::shared_ptr<BookProgress> progress) const;
+  void widen_window(OpenBook& book) const;
+  [[nodiscard]] bool is_served_at(const OpenBook& book, int priority) const;
+  OpenBook* choose_book();
+  engine::Utterance take(OpenBook& book);
+  InFlight take_back(engine::UtteranceId id);
+  void store_waveform(const BookPtr& book, std::size_t piece, const engine::Waveform& waveform);
+  void retry(OpenBook& book, std::size_t piece, const std::string& why);
+  void make_urgent(OpenBook& book, std::size_t piece);
+  void fail(OpenBook& book, std::exception_ptr why);
+  void withdraw_in_flight(const OpenBook* book);
+  void close(const BookPtr& book);
+
+  Renderer& renderer_;
+  storage::ChunkStore& store_;
+  const PoolOptions options_;
+  mutable std::mutex mutex_; // protects everything below but lanes_
+  std::vector<BookPtr> books_;
+  std::size_t turn_ = 0; // index into books_
+  std::unordered_map<engine::UtteranceId, InFlight> in_flight_;
+  engine::UtteranceId last_id_ = 0;
+  std::uint64_t deliveries_ = 0;
+  bool offering_ = true;
+  bool ended_ = false;
+  std::exception_ptr end_reason_;
+  TaskLanes lanes_; // last: its threads use everything above
+};
+
+/// What a book's writer holds while its book is rendered. Destroying it withdraws the book.
+class BookTicket {
+public:
+  ~BookTicket();
+  BookTicket(const BookTicket&) = delete;
+  BookTicket& operator=(const BookTicket&) = delete;
+
+  /// Blocks until @p piece is in the store.
+  /// @throws RenderError when a piece of the book cannot be rendered; what the store threw; Interrupted when @p stop is
+  /// requested or the engine has stopped before.
+  void wait_stored(std::size_t piece, std::stop_token stop);
+  /// The stored audio of @p piece turned out to be unreadable: it is rendered again, before everything else.
+  void render_again(std::size_t piece);
+
+  [[nodiscard]] std::size_t rendered() const; ///< pieces rendered since the book was opened
+
+private:
+  friend class UtterancePool;
+  BookTicket(UtterancePool& pool, UtterancePool::BookPtr book) : pool_(pool), book_(std::move(book)) {}
+
+  UtterancePool& pool_;
+  UtterancePool::BookPtr book_;
+};
+
+} // namespace audiobookd::daemon
