@@ -71,10 +71,12 @@ std::string_view without_openers(std::string_view text) {
   return text;
 }
 
-/// The last word of @p text with its punctuation, but without opening brackets and quotation marks.
+/// The last word of @p text with its punctuation, but without opening brackets and quotation marks. At most
+/// longest_abbreviation characters of it: a text of a million dashes must not be searched a million times.
 std::string_view last_word(std::string_view text) {
+  constexpr int longest_abbreviation = 16;
   std::string_view rest = text;
-  while (!rest.empty() && !u_isUWhiteSpace(last_code_point(rest))) {
+  for (int i = 0; i < longest_abbreviation && !rest.empty() && !u_isUWhiteSpace(last_code_point(rest)); ++i) {
     remove_last(rest);
   }
   return without_openers(text.substr(rest.size()));
