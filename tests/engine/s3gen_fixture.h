@@ -3,6 +3,7 @@
 
 #include "engine/layers/probe.h"
 #include "engine/models/chatterbox/config.h"
+#include "engine/models/chatterbox/s3gen.h"
 #include "engine/models/chatterbox/voice.h"
 #include "engine/state_dict.h"
 #include "tests/engine/golden.h"
@@ -18,6 +19,9 @@ engine::chatterbox::Config tiny_config();
 /// Its weights on test_device(), made by the formula.
 engine::StateDict tiny_weights();
 
+/// The tiny S3Gen on test_device().
+engine::chatterbox::S3Gen tiny_s3gen(const engine::chatterbox::S3GenOptions& options = {});
+
 /// Clones of everything that a probe saw, by name.
 using Probed = std::map<std::string, at::Tensor, std::less<>>;
 /// Runs @p body with a probe and returns what the probe saw.
@@ -27,5 +31,8 @@ Probed probe_into(const std::function<void(const engine::Probe&)>& body);
 at::Tensor prompted_tokens(const GoldenCase& golden, const std::string& unit);
 /// "prompt_token", "prompt_feat" and "embedding" of the case on test_device().
 engine::chatterbox::SpeakerPrompt golden_prompt(const GoldenCase& golden);
+/// "unit.tokens" with its recorded noise; noise that the case does not hold stays undefined. @p prompt must outlive it.
+engine::chatterbox::SynthesisRequest golden_request(const GoldenCase& golden, const std::string& unit,
+                                                    const engine::chatterbox::SpeakerPrompt& prompt);
 
 } // namespace audiobookd::tests

@@ -1,0 +1,251 @@
+#include "engine/models/chatterbox/s3gen.h"
+
+#include "engine/kernels/philox_noise.h"
+
+#include <ATen/ATen.h>
+#include <algorithm>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <c10/util/StringUtil.h>
+#include <chrono>
+#include <numbers>
+#include <numeric>
+#include <stdexcept>
+
+namespace audiobookd::engine::chatterbox {
+namespace {
+
+using Requests = std::span<const SynthesisRequest* const>;
+
+constexpr std::int64_t fade_half_samples = 480; // 20 ms
+constexpr std::int64_t cuda_frames_per_pass = 32768;
+
+std::int64_t num_tokens(const SynthesisRequest& request) {
+  return static_cast<std::int64_t>(request.speech_tokens.size());
+}
+
+std::int64_t num_prompt_frames(const SynthesisRequest& request) { return request.prompt->prompt_feat.size(0); }
+
+std::int64_t num_mel_frames(const SynthesisRequest& request) {
+  return FlowEncoder::frames_per_token * num_tokens(request);
+}
+
+at::Tensor make_fade(at::Device device) {
+  const at::Tensor rise = (at::cos(at::linspace(std::numbers::pi, 0, fade_half_samples, at::kFloat)) + 1) / 2;
+  return at::cat({at::zeros({fade_half_samples}), rise}).to(device);
+}
+
+void require_shape(const std::string& what, const at::Tensor& found, at::IntArrayRef expected) {
+  if (!found.defined() || found.sizes() != expected) {
+    throw std::invalid_argument(c10::str(what, ": expected shape ", expected, ", found ",
+                                         found.defined() ? c10::str(found.sizes()) : std::string("nothing")));
+  }
+}
+
+/// Seconds since construction, after the device has finished what was given to it.
+class StageTimer {
+public:
+  explicit StageTimer(at::Device device) : device_(device) {}
+  [[nodiscard]] double seconds() const {
+    if (!device_.is_cpu()) {
+      c10::impl::VirtualGuardImpl(device_.type()).getStream(device_).synchronize();
+    }
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+private:
+  at::Device device_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+/// Order in which requests are taken: equal step counts together, long ones first, so that a pass has little padding.
+std::vector<const SynthesisRequest*> by_steps_and_length(std::span<const SynthesisRequest> requests) {
+  std::vector<const SynthesisRequest*> order;
+  for (const SynthesisRequest& request : requests) {
+    order.push_back(&request);
+  }
+  std::stable_sort(order.begin(), order.end(), [](const SynthesisRequest* a, const SynthesisRequest* b) {
+    return a->cfm_steps != b->cfm_steps ? a->cfm_steps < b->cfm_steps : num_tokens(*a) > num_tokens(*b);
+  });
+  return order;
+}
+
+/// The first requests of @p rest that make up one pass: one step count, at most @p limit frames, at least one request.
+/// The vocoder pads to the first one, which is the longest.
+Requests next_pass(Requests rest, std::int64_t limit) {
+  std::int64_t frames = 0;
+  std::size_t count = 0;
+  for (const SynthesisRequest* request : rest) {
+    frames += num_prompt_frames(*request) + num_mel_frames(*request);
+    if (count > 0 && (frames > limit || request->cfm_steps != rest[0]->cfm_steps)) {
+      break;
+    }
+    ++count;
+  }
+  return rest.first(count);
+}
+
+} // namespace
+
+S3Gen::S3Gen(const FlowConfig& flow, const HiftConfig& hift, const StateDict& weights, const S3GenOptions& options)
+    : config_(flow), device_(at::kCPU), frames_per_pass_(options.frames_per_pass),
+      encoder_(flow, weights.select("flow.")), decoder_(flow, weights.select("flow.")),
+      vocoder_(hift, flow.mel_channels, weights.select("mel2wav.")) {
+  device_ = vocoder_.fourier().window().device();
+  if (frames_per_pass_ == 0) {
+    frames_per_pass_ = device_.is_cpu() ? 1 : cuda_frames_per_pass;
+  }
+  fade_ = make_fade(device_);
+}
+
+void S3Gen::check(const SynthesisRequest& request, std::size_t index) const {
+  const std::string name = c10::str("synthesis request ", index);
+  if (request.speech_tokens.empty()) {
+    throw std::invalid_argument(name + ": expected at least one speech token, found none");
+  }
+  for (std::size_t i = 0; i < request.speech_tokens.size(); ++i) {
+    if (request.speech_tokens[i] < 0 || request.speech_tokens[i] >= config_.speech_vocab_size) {
+      throw std::invalid_argument(c10::str(name, ": speech token at position ", i, ": expected 0 to ",
+                                           config_.speech_vocab_size - 1, ", found ", request.speech_tokens[i]));
+    }
+  }
+  if (request.cfm_steps < 1) {
+    throw std::invalid_argument(c10::str(name, ": cfm_steps: expected at least 1, found ", request.cfm_steps));
+  }
+  if (request.prompt == nullptr) {
+    throw std::invalid_argument(name + ": prompt: expected a voice, found none");
+  }
+  const SpeakerPrompt& prompt = *request.prompt;
+  require_shape(name + ": prompt_token", prompt.prompt_token, {prompt.prompt_token.numel()});
+  require_shape(name + ": prompt_feat", prompt.prompt_feat,
+                {FlowEncoder::frames_per_token * prompt.prompt_token.numel(), config_.mel_channels});
+  require_shape(name + ": embedding", prompt.embedding, {config_.speaker_embed_dim});
+  check_noise(request, name);
+}
+
+void S3Gen::check_noise(const SynthesisRequest& request, const std::string& name) const {
+  const auto* injected = std::get_if<InjectedNoise>(&request.noise);
+  if (injected == nullptr) {
+    return;
+  }
+  const std::int64_t harmonics = vocoder_.source().num_harmonics();
+  require_shape(name + ": flow noise", injected->flow,
+                {config_.mel_channels, num_prompt_frames(request) + num_mel_frames(request)});
+  require_shape(name + ": source phase", injected->source_phase, {harmonics});
+  require_shape(name + ": source noise", injected->source_noise,
+                {harmonics, num_mel_frames(request) * vocoder_.samples_per_frame()});
+}
+
+/// Prompt tokens and tokens of every request, one after another. @return [rows] int64 on the device
+at::Tensor S3Gen::packed_tokens(Requests requests) const {
+  std::vector<at::Tensor> parts;
+  for (const SynthesisRequest* request : requests) {
+    parts.push_back(request->prompt->prompt_token);
+    parts.push_back(at::tensor(request->speech_tokens, at::kInt).to(device_, at::kLong));
+  }
+  return at::cat(parts);
+}
+
+FlowConditions S3Gen::conditions(Requests requests, const at::Tensor& mu, const PackedRows& frames) const {
+  std::vector<at::Tensor> embeddings;
+  for (const SynthesisRequest* request : requests) {
+    embeddings.push_back(request->prompt->embedding);
+  }
+  const at::Tensor projected = decoder_.speaker_projection(at::stack(embeddings));
+  FlowConditions conditions{mu, at::empty_like(mu), at::zeros_like(mu)};
+  for (std::int64_t i = 0; i < frames.count(); ++i) {
+    conditions.speaker.narrow(0, frames.start(i), frames.length(i)).copy_(projected[i]);
+    const at::Tensor& feat = requests[static_cast<std::size_t>(i)]->prompt->prompt_feat;
+    conditions.prompt_mel.narrow(0, frames.start(i), feat.size(0)).copy_(feat);
+  }
+  return conditions;
+}
+
+/// One draw per utterance over prompt and generated frames together, channel by channel. @return [frames, 80]
+at::Tensor S3Gen::start_noise(Requests requests, const PackedRows& frames) const {
+  const at::Tensor channels_first = at::empty({config_.mel_channels, frames.total()}, device_);
+  for (std::int64_t i = 0; i < frames.count(); ++i) {
+    const SynthesisRequest& request = *requests[static_cast<std::size_t>(i)];
+    const at::Tensor own = channels_first.narrow(1, frames.start(i), frames.length(i));
+    if (const auto* injected = std::get_if<InjectedNoise>(&request.noise)) {
+      own.copy_(injected->flow);
+    } else {
+      kernels::fill_normal(own, std::get<RandomStream>(request.noise), RandomPurpose::flow_noise);
+    }
+  }
+  return channels_first.t().contiguous();
+}
+
+VocoderInput S3Gen::vocoder_input(const SynthesisRequest& request, const at::Tensor& mel) const {
+  if (const auto* injected = std::get_if<InjectedNoise>(&request.noise)) {
+    return {mel, injected->source_phase, injected->source_noise};
+  }
+  const RandomStream& stream = std::get<RandomStream>(request.noise);
+  const std::int64_t harmonics = vocoder_.source().num_harmonics();
+  at::Tensor phase = at::empty({harmonics});
+  kernels::fill_uniform(phase, stream, RandomPurpose::source_phase);
+  const at::Tensor noise = at::empty({harmonics, mel.size(1) * vocoder_.samples_per_frame()}, device_);
+  kernels::fill_normal(noise, stream, RandomPurpose::source_noise);
+  return {mel, phase.mul_(2).sub_(1).mul_(std::numbers::pi).to(device_), noise};
+}
+
+std::vector<at::Tensor> S3Gen::mel_spectrograms(Requests requests, StageSeconds& seconds, const Probe& probe) {
+  std::vector<std::int64_t> lengths;
+  for (const SynthesisRequest* request : requests) {
+    lengths.push_back(request->prompt->prompt_token.numel() + num_tokens(*request));
+  }
+  const PackedRows rows(std::move(lengths), device_);
+  const StageTimer encoder_timer(device_);
+  const at::Tensor mu = encoder_.forward(packed_tokens(requests), rows);
+  seconds.encoder += encoder_timer.seconds();
+
+  const StageTimer cfm_timer(device_);
+  const PackedRows frames = rows.stretched(FlowEncoder::frames_per_token);
+  const at::Tensor mel = decoder_.solve(start_noise(requests, frames), conditions(requests, mu, frames), frames,
+                                        requests[0]->cfm_steps, probe);
+  std::vector<at::Tensor> own;
+  for (std::int64_t i = 0; i < frames.count(); ++i) {
+    const SynthesisRequest& request = *requests[static_cast<std::size_t>(i)];
+    own.push_back(
+        mel.narrow(0, frames.start(i) + num_prompt_frames(request), num_mel_frames(request)).t().contiguous());
+  }
+  seconds.cfm += cfm_timer.seconds();
+  return own;
+}
+
+std::vector<at::Tensor> S3Gen::waveforms(Requests requests, std::span<const at::Tensor> mels,
+                                         const Probe& probe) const {
+  std::vector<VocoderInput> inputs;
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    inputs.push_back(vocoder_input(*requests[i], mels[i]));
+  }
+  std::vector<at::Tensor> waves = vocoder_.render(inputs, probe);
+  for (at::Tensor& wave : waves) {
+    const std::int64_t faded = std::min(fade_.size(0), wave.size(0));
+    wave.narrow(0, 0, faded).mul_(fade_.narrow(0, 0, faded));
+  }
+  return waves;
+}
+
+Synthesis S3Gen::synthesize(std::span<const SynthesisRequest> requests) {
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    check(requests[i], i);
+  }
+  Synthesis result{std::vector<std::vector<float>>(requests.size()), {}};
+  const std::vector<const SynthesisRequest*> order = by_steps_and_length(requests);
+  for (Requests rest = order; !rest.empty();) {
+    const Requests pass = next_pass(rest, frames_per_pass_);
+    rest = rest.subspan(pass.size());
+    const std::vector<at::Tensor> mels = mel_spectrograms(pass, result.seconds);
+    const StageTimer vocoder_timer(device_);
+    const std::vector<at::Tensor> waves = waveforms(pass, mels);
+    for (std::size_t i = 0; i < pass.size(); ++i) {
+      const at::Tensor samples = waves[i].cpu();
+      result.waveforms[static_cast<std::size_t>(pass[i] - requests.data())].assign(
+          samples.data_ptr<float>(), samples.data_ptr<float>() + samples.numel());
+    }
+    result.seconds.vocoder += vocoder_timer.seconds();
+  }
+  return result;
+}
+
+} // namespace audiobookd::engine::chatterbox
