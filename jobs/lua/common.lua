@@ -1,0 +1,123 @@
+-- Shared by all scripts: stands in front of each of them (see "The scripts" in PROTOCOL.md). Runs inside Redis, one
+-- script at a time.
+local prefix = KEYS[1]
+local group = 'render'
+local queues = {'high', 'normal', 'low'}
+local events_kept = 10000
+local payload_kept = 4194304
+
+local function key(name) return prefix .. name end
+local function stream_of(queue) return key('q:' .. queue) end
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local function text(number) return string.format('%.0f', number) end
+
+-- Consumers that are no workers: their pending entries wait to be leased.
+local function is_worker(consumer)
+  return consumer ~= 'released' and consumer ~= 'suspect' and consumer ~= 'parked' and not consumer:find('^v%d+$')
+end
+
+-- Field-value list to table.
+local function table_of(list)
+  local result = {}
+  for i = 1, #list, 2 do result[list[i]] = list[i + 1] end
+  return result
+end
+
+local function load_job(id)
+  local job = table_of(redis.call('HGETALL', key('job:' .. id)))
+  return job.state and job or nil
+end
+
+local function change(id, ...) redis.call('HSET', key('job:' .. id), 'updated_at', text(now), ...) end
+local function forget(id, ...) redis.call('HDEL', key('job:' .. id), ...) end
+
+local function event(id, name, detail)
+  redis.call('XADD', key('events'), 'MAXLEN', '~', events_kept, '*', 'id', id, 'event', name, 'detail', detail or '')
+  redis.call('PUBLISH', key('events:' .. id), cjson.encode({id = id, event = name, detail = detail or '', at = text(now)}))
+end
+
+-- Runs a command on a queue's group; if stream or group were deleted they are made anew and the result is nil.
+local function on_group(queue, ...)
+  local reply = redis.pcall(...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if not reply.err:find('NOGROUP') and not reply.err:find('no such key') then error(reply.err) end
+  redis.call('XGROUP', 'CREATE', stream_of(queue), group, '0', 'MKSTREAM')
+  return nil
+end
+
+-- The payload of an entry; nil if the entry was deleted.
+local function payload_of(queue, entry)
+  local found = redis.call('XRANGE', stream_of(queue), entry, entry)
+  return found[1] and (table_of(found[1][2]).job or '')
+end
+
+-- Makes `consumer` the holder of an entry. FORCE: also when the group was made anew and knows nothing of it.
+local function assign(job, consumer, idle_ms)
+  local claim = {'XCLAIM', stream_of(job.queue), group, consumer, '0', job.entry, 'IDLE', idle_ms, 'FORCE', 'JUSTID'}
+  if not on_group(job.queue, unpack(claim)) then redis.call(unpack(claim)) end
+end
+
+-- The entry of an ended job leaves the queue.
+local function settle(id, queue, entry)
+  redis.call('XACK', stream_of(queue), group, entry)
+  redis.call('XDEL', stream_of(queue), entry)
+  redis.call('HDEL', key('index'), queue .. ':' .. entry)
+  redis.call('ZREM', key('delayed'), id)
+end
+
+local function owns(job, owner, token)
+  return job ~= nil and job.owner == owner and job.token == redis.sha1hex(token)
+end
+
+local function is_running(job) return job.state == 'running' or job.state == 'committing' end
+local function has_ended(job) return job.state == 'done' or job.state == 'dead' or job.state == 'cancelled' end
+
+-- Ready to be leased by whoever comes.
+local function requeue(id, job, detail)
+  change(id, 'state', 'queued')
+  assign(job, job.suspect == '1' and 'suspect' or 'released', 86400000)
+  event(id, 'queued', detail)
+end
+
+local function finish(id, job, state, detail, retention_s)
+  change(id, 'state', state, 'finished_at', text(now))
+  redis.call('EXPIRE', key('job:' .. id), retention_s)
+  settle(id, job.queue, job.entry)
+  event(id, state, detail)
+end
+
+-- Dead: kept with its reason and its payload until a person purges it.
+local function bury(id, job, reason)
+  local payload = (payload_of(job.queue, job.entry) or ''):sub(1, payload_kept)
+  redis.call('XADD', key('dead'), '*', 'id', id, 'queue', job.queue, 'entry', job.entry, 'attempts', job.attempts or '0',
+             'error', reason, 'job', payload)
+  change(id, 'state', 'dead', 'error', reason, 'finished_at', text(now))
+  settle(id, job.queue, job.entry)
+  event(id, 'dead', reason)
+end
+
+-- A running job whose worker vanished. In company nobody knows who killed the worker: the job becomes a suspect and
+-- runs alone from now on. A crash while alone is its own and counts as an attempt.
+local function crashed(id, job, retention_s)
+  forget(id, 'token', 'heartbeat_at')
+  if job.cancel == '1' then
+    finish(id, job, 'cancelled', 'its worker vanished', retention_s)
+    return 'cancelled'
+  end
+  if job.alone == '1' then
+    job.attempts = text(tonumber(job.attempts) + 1)
+    change(id, 'attempts', job.attempts)
+    if tonumber(job.attempts) >= tonumber(job.max_attempts) then
+      bury(id, job, 'its worker died while it ran alone; attempts: ' .. job.attempts .. ' of ' .. job.max_attempts ..
+                        '; last worker: ' .. job.owner)
+      return 'dead'
+    end
+  end
+  if job.suspect ~= '1' then change(id, 'suspect_since', text(now)) end
+  job.suspect = '1'
+  change(id, 'suspect', '1')
+  requeue(id, job, 'suspect: worker ' .. job.owner .. ' vanished')
+  return 'queued'
+end
