@@ -7,6 +7,7 @@
 namespace audiobookd::daemon {
 namespace {
 
+constexpr std::size_t head_bytes = 8u << 20; // tags with a cover and the first MP3 frame lie within
 constexpr std::size_t block_bytes = 1u << 20;
 
 engine::Hash128 chained(const engine::Hash128& chain, std::span<const std::byte> block) {
@@ -28,7 +29,7 @@ private:
 
 void FingerprintSink::append(std::span<const std::byte> bytes) {
   target_.append(bytes);
-  const std::size_t to_head = std::min(bytes.size(), block_bytes - head_.size());
+  const std::size_t to_head = std::min(bytes.size(), head_bytes - head_.size());
   head_.insert(head_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(to_head));
   bytes = bytes.subspan(to_head);
   while (!bytes.empty()) {

@@ -21,7 +21,7 @@ public:
   explicit FingerprintSink(storage::ByteSink& target) : target_(target) {}
 
   void append(std::span<const std::byte> bytes) override;
-  /// @throws std::logic_error beyond the first MiB.
+  /// @throws std::logic_error beyond the first 8 MiB.
   void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) override;
   [[nodiscard]] std::uint64_t size() const noexcept override { return target_.size(); }
 

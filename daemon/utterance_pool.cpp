@@ -274,12 +274,11 @@ void UtterancePool::cancel_in_flight() {
   withdraw_in_flight(nullptr);
 }
 
-void UtterancePool::end(std::exception_ptr why) {
+void UtterancePool::end() {
   lanes_.wait_idle();
   const std::lock_guard lock(mutex_);
   offering_ = false;
   ended_ = true;
-  end_reason_ = std::move(why);
   for (const BookPtr& book : books_) {
     book->changed.notify_all();
   }
@@ -308,16 +307,10 @@ void BookTicket::wait_stored(std::size_t piece, std::stop_token stop) {
   std::unique_lock lock(pool_.mutex_);
   const auto is_stored = [&] { return book_->slots[piece].state == PieceState::stored; };
   book_->changed.wait(lock, stop, [&] { return is_stored() || book_->failure || pool_.ended_; });
-  if (stop.stop_requested()) {
-    throw Interrupted();
-  }
   if (book_->failure) {
     std::rethrow_exception(book_->failure);
   }
-  if (!is_stored()) {
-    if (pool_.end_reason_) {
-      std::rethrow_exception(pool_.end_reason_);
-    }
+  if (stop.stop_requested() || !is_stored()) {
     throw Interrupted();
   }
 }

@@ -64,8 +64,8 @@ public:
   /// Withdraws what the engine is working on, so that run() can return soon; finished tokens stay in the store.
   void cancel_in_flight();
   /// The engine has returned for good: once what it delivered is stored, whoever waits for anything else is told
-  /// Interrupted, or @p why if there is one.
-  void end(std::exception_ptr why = nullptr);
+  /// Interrupted.
+  void end();
 
   [[nodiscard]] std::size_t in_flight() const;
   /// Rises whenever the engine delivers anything.
@@ -76,7 +76,7 @@ private:
   struct Slot {
     PieceState state = PieceState::missing;
     int attempt = 0;
-    bool was_rendered = false; // since the book was opened
+    bool was_rendered = false;               // since the book was opened
     std::vector<std::int32_t> speech_tokens; // of an earlier run
   };
   struct OpenBook {
@@ -127,7 +127,6 @@ private:
   std::uint64_t deliveries_ = 0;
   bool offering_ = true;
   bool ended_ = false;
-  std::exception_ptr end_reason_;
   TaskLanes lanes_; // last: its threads use everything above
 };
 

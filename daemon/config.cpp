@@ -1,0 +1,159 @@
+// Which keys there are, and what each may be.
+#include "daemon/config.h"
+
+#include "daemon/config_section.h"
+#include "storage/errors.h"
+
+#include <fstream>
+#include <limits>
+#include <regex>
+#include <sstream>
+
+namespace audiobookd::daemon {
+namespace {
+
+constexpr int int_max = std::numeric_limits<int>::max();
+
+void read_redis(ConfigSection section, RedisConfig& redis) {
+  section.read("url", redis.url);
+  section.read("prefix", redis.prefix);
+  section.read_path("password_file", redis.password_file);
+  section.reject_unknown();
+}
+
+void read_paths(ConfigSection section, PathConfig& paths) {
+  for (const char* key : {"input_root", "output_root", "chunk_store"}) {
+    section.require(key);
+  }
+  section.read_path("input_root", paths.input_root);
+  section.read_path("output_root", paths.output_root);
+  section.read_path("chunk_store", paths.chunk_store);
+  section.read("chunk_store_gib", paths.chunk_store_gib, 0.001, 1e6);
+  section.reject_unknown();
+}
+
+void read_engine(ConfigSection section, engine::EngineOptions& engine) {
+  section.read_path("checkpoint", engine.checkpoint);
+  section.read("device", engine.device);
+  section.read("max_batch", engine.max_batch, 0, 4096);
+  section.read("synthesis_batch", engine.synthesis_batch, 0, 4096);
+  section.read("cpu_threads", engine.cpu_threads, 0, 1024);
+  if (!std::regex_match(engine.device, std::regex("cpu|cuda(:[0-9]+)?"))) {
+    section.reject("device", "\"cpu\", \"cuda\" or \"cuda:N\"");
+  }
+  section.reject_unknown();
+}
+
+void read_queue(ConfigSection section, QueueConfig& queue) {
+  section.read("heartbeat_s", queue.heartbeat_s, 0.05, 3600);
+  section.read("lease_s", queue.lease_s, 0.15, 86400);
+  section.read("max_jobs", queue.max_jobs, 1, 1000);
+  section.read("drain_seconds", queue.drain_seconds, 0, 86400);
+  if (queue.lease_s < 3 * queue.heartbeat_s) {
+    section.reject_section("lease_s must be at least three times heartbeat_s");
+  }
+  section.reject_unknown();
+}
+
+void read_audio(ConfigSection section, AudioConfig& audio) {
+  section.read("bitrate_kbps", audio.mp3.bitrate_kbps, 1, int_max);
+  section.read("quality", audio.mp3.quality, 0, 9);
+  try {
+    storage::check(audio.mp3);
+  } catch (const storage::PermanentError& error) {
+    section.reject_section(error.what());
+  }
+  ConfigSection pauses = section.section("pauses");
+  pauses.read("sentence_s", audio.pauses.sentence_s, 0, 10);
+  pauses.read("paragraph_s", audio.pauses.paragraph_s, 0, 10);
+  pauses.read("scene_s", audio.pauses.scene_s, 0, 10);
+  pauses.read("chapter_s", audio.pauses.chapter_s, 0, 10);
+  pauses.reject_unknown();
+  section.reject_unknown();
+}
+
+void read_log(ConfigSection section, std::string& level) {
+  section.read("level", level);
+  if (!std::regex_match(level, std::regex("trace|debug|info|warning|error|critical|off"))) {
+    section.reject("level", "trace, debug, info, warning, error, critical or off");
+  }
+  section.reject_unknown();
+}
+
+toml::table parse(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  std::ostringstream text;
+  if (!stream || !(text << stream.rdbuf())) {
+    throw ConfigError(file.string() + ": cannot be read, or is empty");
+  }
+  try {
+    return toml::parse(text.str(), file.string());
+  } catch (const toml::parse_error& error) {
+    throw ConfigError(file.string() + ":" + std::to_string(error.source().begin.line) + ": " +
+                      std::string(error.description()));
+  }
+}
+
+std::string quoted(const std::string& text) {
+  std::ostringstream out;
+  out << toml::value<std::string>(text);
+  return out.str();
+}
+
+std::string without_password(const std::string& url) {
+  return std::regex_replace(url, std::regex("://([^:@/]*):[^@]*@"), "://$1:***@");
+}
+
+} // namespace
+
+Config load_config(const std::filesystem::path& file) {
+  const toml::table table = parse(file);
+  Config config;
+  ConfigSection root(&table, "", file);
+  read_redis(root.section("redis"), config.redis);
+  read_paths(root.section("paths"), config.paths);
+  read_engine(root.section("engine"), config.engine);
+  read_queue(root.section("queue"), config.queue);
+  read_audio(root.section("audio"), config.audio);
+  read_log(root.section("log"), config.log_level);
+  root.reject_unknown();
+  return config;
+}
+
+std::string describe(const Config& config) {
+  const auto& [redis, paths, engine, queue, audio, log_level] = config;
+  std::ostringstream out;
+  out << "[redis]\nurl = " << quoted(without_password(redis.url)) << "\nprefix = " << quoted(redis.prefix)
+      << "\npassword_file = " << quoted(redis.password_file) << "\n\n[paths]\ninput_root = " << quoted(paths.input_root)
+      << "\noutput_root = " << quoted(paths.output_root) << "\nchunk_store = " << quoted(paths.chunk_store)
+      << "\nchunk_store_gib = " << paths.chunk_store_gib << "\n\n[engine]\ncheckpoint = " << quoted(engine.checkpoint)
+      << "\ndevice = " << quoted(engine.device) << "\nmax_batch = " << engine.max_batch
+      << "\nsynthesis_batch = " << engine.synthesis_batch << "\ncpu_threads = " << engine.cpu_threads
+      << "\n\n[queue]\nheartbeat_s = " << queue.heartbeat_s << "\nlease_s = " << queue.lease_s
+      << "\nmax_jobs = " << queue.max_jobs << "\ndrain_seconds = " << queue.drain_seconds
+      << "\n\n[audio]\nbitrate_kbps = " << audio.mp3.bitrate_kbps << "\nquality = " << audio.mp3.quality
+      << "\npauses = { sentence_s = " << audio.pauses.sentence_s << ", paragraph_s = " << audio.pauses.paragraph_s
+      << ", scene_s = " << audio.pauses.scene_s << ", chapter_s = " << audio.pauses.chapter_s
+      << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
+  return out.str();
+}
+
+std::string read_redis_password(const RedisConfig& redis, const std::filesystem::path& credentials_folder) {
+  std::filesystem::path file = redis.password_file;
+  if (file.empty() && !credentials_folder.empty()) {
+    file = credentials_folder / "redis-password";
+    if (!std::filesystem::exists(file)) {
+      return {};
+    }
+  }
+  std::string password;
+  if (!file.empty()) {
+    std::ifstream stream(file);
+    if (!std::getline(stream, password)) {
+      throw ConfigError(file.string() + ": the Redis password cannot be read");
+    }
+  }
+  return password;
+}
+
+} // namespace audiobookd::daemon

@@ -1,0 +1,71 @@
+// The daemon's configuration: a TOML file in which every key is checked (systemd/audiobookd.toml.example shows all).
+//
+// Plain values; any thread.
+#pragma once
+
+#include "engine/engine.h"
+#include "jobs/chunker.h"
+#include "storage/mp3_encoder.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <stdexcept>
+#include <string>
+
+namespace audiobookd::daemon {
+
+/// The configuration is wrong. The message names file, line and key, what was expected and what was found.
+class ConfigError : public std::runtime_error {
+public:
+  using std::runtime_error::runtime_error;
+};
+
+struct RedisConfig {
+  std::string url = "redis://127.0.0.1:6379";
+  std::string prefix = "tts:";
+  std::filesystem::path password_file; ///< empty: the password is in the URL, or there is none
+};
+
+struct PathConfig {
+  std::filesystem::path input_root;
+  std::filesystem::path output_root;
+  std::filesystem::path chunk_store;
+  double chunk_store_gib = 32;
+};
+
+struct QueueConfig {
+  double heartbeat_s = 5;
+  double lease_s = 30;
+  int max_jobs = 8;          ///< open at once
+  double drain_seconds = 60; ///< for work in flight when the daemon is told to stop
+};
+
+struct AudioConfig {
+  storage::Mp3Settings mp3;
+  jobs::Pauses pauses;
+};
+
+struct Config {
+  RedisConfig redis;
+  PathConfig paths;
+  engine::EngineOptions engine; ///< an empty checkpoint means the embedded tiny one
+  QueueConfig queue;
+  AudioConfig audio;
+  std::string log_level = "info"; ///< as spdlog calls them
+};
+
+/// Reads @p file. Relative paths in it are relative to its folder.
+/// @throws ConfigError: the file cannot be read or is not TOML; an unknown key; a value of the wrong type or out of
+/// range; a required key that is missing.
+[[nodiscard]] Config load_config(const std::filesystem::path& file);
+
+/// Everything that is set, defaults included, as TOML. No secrets: passwords in URLs are replaced.
+[[nodiscard]] std::string describe(const Config& config);
+
+/// The Redis password: the first line of password_file, else of the credential "redis-password" in
+/// @p credentials_folder (systemd's $CREDENTIALS_DIRECTORY, may be empty), else nothing.
+/// @throws ConfigError naming a password_file that cannot be read.
+[[nodiscard]] std::string read_redis_password(const RedisConfig& redis,
+                                              const std::filesystem::path& credentials_folder);
+
+} // namespace audiobookd::daemon

@@ -1,0 +1,252 @@
+// One job from claim to the last word with the queue.
+#include "daemon/render_job.h"
+
+#include "daemon/errors.h"
+#include "daemon/fingerprint_sink.h"
+#include "jobs/job.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <spdlog/spdlog.h>
+
+namespace audiobookd::daemon {
+namespace {
+
+constexpr std::chrono::milliseconds first_wait{100};
+constexpr std::chrono::milliseconds longest_wait{5000};
+
+/// The queue said that the job is not ours any more.
+class LeaseGone : public std::exception {};
+
+std::string short_result(const char* field) { return nlohmann::json{{field, true}}.dump(); }
+
+std::string exists_message(const std::string& output) {
+  return "output '" + output + "' exists already; \"if_exists\" may be \"replace\" or \"skip\"";
+}
+
+storage::IfExists to_storage(jobs::IfExists if_exists) {
+  switch (if_exists) {
+  case jobs::IfExists::replace: return storage::IfExists::replace;
+  case jobs::IfExists::skip: return storage::IfExists::skip;
+  case jobs::IfExists::fail: break;
+  }
+  return storage::IfExists::fail;
+}
+
+double seconds_or(std::optional<int> milliseconds, double fallback) {
+  return milliseconds ? *milliseconds / 1000.0 : fallback;
+}
+
+jobs::Pauses merge(const jobs::JobPauses& wanted, const jobs::Pauses& fallback) {
+  return {.sentence_s = seconds_or(wanted.sentence_ms, fallback.sentence_s),
+          .paragraph_s = seconds_or(wanted.paragraph_ms, fallback.paragraph_s),
+          .scene_s = seconds_or(wanted.scene_ms, fallback.scene_s),
+          .chapter_s = seconds_or(wanted.chapter_ms, fallback.chapter_s)};
+}
+
+storage::Mp3Settings merge(const jobs::JobFormat& wanted, storage::Mp3Settings settings) {
+  if (wanted.bitrate_kbps) {
+    settings.bitrate_kbps = *wanted.bitrate_kbps;
+    settings.vbr_quality.reset();
+  }
+  if (wanted.vbr_quality) {
+    settings.vbr_quality = wanted.vbr_quality;
+  }
+  return settings;
+}
+
+void check_model(const jobs::Job& job, const engine::EngineInfo& info) {
+  if (!job.model.empty() && job.model != info.model) {
+    throw jobs::JobError("field 'model': '" + job.model + "' is not loaded, this daemon renders with '" + info.model +
+                         "'");
+  }
+  if (job.language.substr(0, job.language.find('-')) != "en") {
+    throw jobs::JobError("field 'language': '" + job.language + "' is not spoken by '" + info.model +
+                         "', which knows English (en)");
+  }
+}
+
+} // namespace
+
+RenderJob::RenderJob(jobs::ClaimedJob job, const JobSurroundings& surroundings)
+    : claimed_(std::move(job)), with_(surroundings), claim_(surroundings.studio.store, claimed_.job.id),
+      thread_([this] { run(); }) {}
+
+RenderJob::~RenderJob() = default;
+
+void RenderJob::abandon() {
+  abandoned_ = true;
+  stop_.request_stop();
+}
+
+void RenderJob::hurry() { stop_.request_stop(); }
+
+jobs::Progress RenderJob::progress() {
+  const double fraction = progress_->fraction();
+  return {.fraction = fraction, .eta_s = eta_.update(fraction, Eta::Clock::now())};
+}
+
+/// Repeats @p call while the queue is unavailable. Once the job is to stop, the next such answer is thrown.
+template <typename Call>
+auto RenderJob::patiently(Call call) {
+  for (std::chrono::milliseconds wait = first_wait;; wait = std::min(2 * wait, longest_wait)) {
+    try {
+      return call();
+    } catch (const jobs::QueueUnavailable&) {
+      if (stop_.stop_requested()) {
+        throw;
+      }
+      std::unique_lock lock(mutex_);
+      wake_.wait_for(lock, stop_.get_token(), wait, [] { return false; });
+    }
+  }
+}
+
+void RenderJob::run() {
+  using enum jobs::FailureKind;
+  const std::string& id = claimed_.job.id;
+  spdlog::info("job {}: attempt {}{}", id, claimed_.lease.attempt, claimed_.lease.suspect ? ", suspect" : "");
+  try {
+    render_and_publish();
+  } catch (const LeaseGone&) {
+    spdlog::warn("job {}: the lease is gone, nothing was published by this run", id);
+  } catch (const Interrupted&) {
+    give_back();
+  } catch (const jobs::QueueUnavailable& error) {
+    claim_.leave();
+    spdlog::error("job {}: left to its lease, the queue does not answer: {}", id, error.what());
+  } catch (const jobs::JobError& error) {
+    fail(error.what(), permanent);
+  } catch (const jobs::DocumentError& error) {
+    fail(error.what(), permanent);
+  } catch (const storage::PermanentError& error) {
+    fail(error.what(), permanent);
+  } catch (const std::invalid_argument& error) { // a voice that is not loaded
+    fail(error.what(), permanent);
+  } catch (const RenderError& error) {
+    fail(error.what(), permanent);
+  } catch (const std::exception& error) {
+    fail(error.what(), transient);
+  }
+  over_ = true;
+  with_.on_end();
+}
+
+void RenderJob::render_and_publish() {
+  const jobs::Job& job = claimed_.job;
+  check_model(job, with_.studio.renderer.info());
+  if (!claimed_.previous_commit.empty() && was_published_before()) {
+    complete(short_result("published_by_earlier_attempt"));
+    return;
+  }
+  if (job.if_exists != jobs::IfExists::replace && with_.storage.output_exists(job.output)) {
+    if (job.if_exists == jobs::IfExists::fail) {
+      throw storage::PermanentError(exists_message(job.output));
+    }
+    complete(short_result("skipped"));
+    return;
+  }
+  const BookRequest request = make_request();
+  const std::unique_ptr<storage::Publication> publication = with_.storage.open_output(job.output);
+  FingerprintSink sink(*publication);
+  const BookReport report = render_book(with_.studio, request, claim_, sink, progress_, stop_.get_token());
+  publish(*publication, sink.fingerprint(), report);
+}
+
+jobs::Document RenderJob::read_document() const {
+  const jobs::DocumentLimits limits;
+  const jobs::Job& job = claimed_.job;
+  if (job.text) {
+    return jobs::parse_document(*job.text, "text.txt", limits);
+  }
+  return jobs::parse_document(with_.storage.read_input(job.input, limits.max_bytes), job.input, limits);
+}
+
+BookRequest RenderJob::make_request() const {
+  const jobs::Job& job = claimed_.job;
+  BookRequest request;
+  request.document = read_document();
+  request.options = {.voice = job.voice,
+                     .language = job.language,
+                     .params = job.params,
+                     .pauses = merge(job.pauses, with_.defaults.pauses)};
+  request.mp3 = merge(job.format, with_.defaults.mp3);
+  request.title = job.title;
+  request.author = job.author;
+  request.fallback_title = std::filesystem::path(job.output).stem().string();
+  return request;
+}
+
+bool RenderJob::was_published_before() const {
+  if (!with_.storage.output_exists(claimed_.job.output)) {
+    return false;
+  }
+  const std::string& earlier = claimed_.previous_commit;
+  std::uint64_t bytes = 0;
+  std::from_chars(earlier.data(), earlier.data() + earlier.size(), bytes);
+  try {
+    return fingerprint_of(with_.published.read_input(claimed_.job.output, bytes)) == earlier;
+  } catch (const storage::PermanentError&) { // longer than what was to be published, or not a file
+    return false;
+  }
+}
+
+void RenderJob::publish(storage::Publication& publication, const std::string& fingerprint, const BookReport& report) {
+  const jobs::Lease& lease = claimed_.lease;
+  require_held(patiently([&] { return with_.queue.begin_commit(lease, fingerprint); }));
+  const auto still_mine = [&] {
+    return !abandoned_ &&
+           patiently([&] { return with_.queue.heartbeat(lease, {.fraction = 1}); }) == jobs::LeaseState::held;
+  };
+  switch (publication.commit(to_storage(claimed_.job.if_exists), still_mine)) {
+  case storage::PublishResult::published:
+  case storage::PublishResult::identical: complete(report.to_json()); return;
+  case storage::PublishResult::skipped: complete(short_result("skipped")); return;
+  case storage::PublishResult::exists: throw storage::PermanentError(exists_message(claimed_.job.output));
+  case storage::PublishResult::lost: throw LeaseGone();
+  }
+}
+
+void RenderJob::complete(const std::string& result) {
+  require_held(patiently([&] { return with_.queue.complete(claimed_.lease, result); }));
+  spdlog::info("job {}: done {}", claimed_.job.id, result);
+}
+
+void RenderJob::fail(const std::string& error, jobs::FailureKind kind) {
+  const std::string& id = claimed_.job.id;
+  try {
+    switch (patiently([&] { return with_.queue.fail(claimed_.lease, error, kind); })) {
+    case jobs::FailureOutcome::retry: spdlog::warn("job {}: will be tried again: {}", id, error); break;
+    case jobs::FailureOutcome::dead: spdlog::error("job {}: dead: {}", id, error); break;
+    case jobs::FailureOutcome::cancelled: spdlog::info("job {}: cancelled", id); break;
+    case jobs::FailureOutcome::lost: spdlog::warn("job {}: failed after its lease was lost: {}", id, error); break;
+    }
+  } catch (const std::exception& queue_error) {
+    spdlog::error("job {}: failed ({}), but the queue was not told: {}", id, error, queue_error.what());
+  }
+}
+
+void RenderJob::give_back() {
+  const std::string& id = claimed_.job.id;
+  if (abandoned_) {
+    spdlog::warn("job {}: abandoned, nothing was published", id);
+    return;
+  }
+  claim_.leave();
+  try {
+    patiently([&] { return with_.queue.release(claimed_.lease); });
+    spdlog::info("job {}: released", id);
+  } catch (const std::exception& error) {
+    spdlog::error("job {}: left to its lease, the queue was not told: {}", id, error.what());
+  }
+}
+
+void RenderJob::require_held(jobs::LeaseState state) const {
+  if (state != jobs::LeaseState::held) {
+    throw LeaseGone();
+  }
+}
+
+} // namespace audiobookd::daemon

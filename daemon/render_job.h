@@ -1,0 +1,87 @@
+// The life of one claimed job, on a thread of its own: read, plan, render, write, publish, report; or fail, or give
+// the job back.
+//
+// All functions may be called from any thread, progress() from one at a time.
+#pragma once
+
+#include "daemon/book_renderer.h"
+#include "daemon/eta.h"
+#include "jobs/document/document.h"
+#include "jobs/queue.h"
+#include "storage/mp3_encoder.h"
+#include "storage/storage.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <thread>
+
+namespace audiobookd::daemon {
+
+/// What a job takes where it does not say otherwise.
+struct JobDefaults {
+  storage::Mp3Settings mp3;
+  jobs::Pauses pauses;
+};
+
+/// What jobs work with. Everything outlives them.
+struct JobSurroundings {
+  jobs::Queue& queue;
+  Studio studio;
+  const storage::Storage& storage;
+  const storage::Storage& published; ///< reads outputs: what an earlier run may have published
+  JobDefaults defaults;
+  std::function<void()> on_end; ///< called when a job is over, on its thread; must not throw
+};
+
+class RenderJob {
+public:
+  /// Starts at once.
+  RenderJob(jobs::ClaimedJob job, const JobSurroundings& surroundings);
+  /// Waits until the job is over.
+  ~RenderJob();
+  RenderJob(const RenderJob&) = delete;
+  RenderJob& operator=(const RenderJob&) = delete;
+
+  /// The lease is gone: stop, publish nothing, tell the queue nothing.
+  void abandon();
+  /// The daemon stops now: give the job back unless it is over in this moment. The queue gets one more chance to
+  /// answer.
+  void hurry();
+
+  [[nodiscard]] bool is_over() const noexcept { return over_; }
+  [[nodiscard]] jobs::Progress progress();
+  [[nodiscard]] const jobs::Lease& lease() const noexcept { return claimed_.lease; }
+
+private:
+  void run();
+  void render_and_publish();
+  [[nodiscard]] jobs::Document read_document() const;
+  [[nodiscard]] BookRequest make_request() const;
+  [[nodiscard]] bool was_published_before() const;
+  void publish(storage::Publication& publication, const std::string& fingerprint, const BookReport& report);
+  void complete(const std::string& result);
+  void fail(const std::string& error, jobs::FailureKind kind);
+  void give_back();
+  void require_held(jobs::LeaseState state) const;
+  template <typename Call>
+  auto patiently(Call call);
+
+  const jobs::ClaimedJob claimed_;
+  const JobSurroundings& with_;
+  const std::shared_ptr<BookProgress> progress_ = std::make_shared<BookProgress>();
+  Eta eta_;
+  ChunkClaim claim_;
+  std::stop_source stop_;
+  std::atomic<bool> abandoned_{false};
+  std::atomic<bool> over_{false};
+  std::mutex mutex_; // of wake_
+  std::condition_variable_any wake_;
+  std::jthread thread_; // last: uses everything above
+};
+
+} // namespace audiobookd::daemon
