@@ -19,10 +19,10 @@ struct lame_global_struct;
 namespace audiobookd::storage {
 
 struct Mp3Settings {
-  int sample_rate = 24000;        ///< of the samples and of the file; 24000 is the only one supported
-  int bitrate_kbps = 64;          ///< CBR: 8 16 24 32 40 48 56 64 80 96 112 128 144 160 (MPEG-2 layer III)
-  std::optional<int> vbr_quality; ///< VBR instead of CBR: 0 (best, largest) … 9
-  int quality = 5;                ///< LAME's search effort: 0 (best, slowest) … 9
+  int sample_rate = 24000;             ///< of the samples and of the file; 24000 is the only one supported
+  int bitrate_kbps = 64;               ///< CBR: 8 16 24 32 40 48 56 64 80 96 112 128 144 160 (MPEG-2 layer III)
+  std::optional<int> vbr_quality = {}; ///< VBR instead of CBR: 0 (best, largest) … 9
+  int quality = 5;                     ///< LAME's search effort: 0 (best, slowest) … 9
 };
 
 /// @throws PermanentError naming the field, the value and the valid values.

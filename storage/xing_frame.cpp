@@ -47,7 +47,7 @@ std::vector<std::byte> render_xing_frame(const XingInfo& info) {
   frame.put(0, 8);
   frame.put("Info");
   frame.put(0x0F, 4); // frames, bytes, table of contents and quality follow
-  frame.put(info.num_frames + 1, 4);
+  frame.put(info.num_frames, 4);
   frame.put(info.audio_bytes + frame_bytes, 4);
   for (int percent = 0; percent < 100; ++percent) {
     frame.put(static_cast<unsigned>(percent * 256 / 100), 1);

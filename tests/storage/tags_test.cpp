@@ -1,0 +1,90 @@
+// Tags that other programs read, of a length that is known before the chapter times are.
+#include "storage/errors.h"
+#include "storage/tags.h"
+#include "tests/storage/files.h"
+
+#include <algorithm>
+
+namespace audiobookd::storage {
+namespace {
+
+using tests::throws_with;
+
+std::string text_of(const std::vector<std::byte>& bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+/// The content of the first frame @p id: what follows its header, without the encoding byte.
+std::string frame(const std::string& block, const std::string& id) {
+  const std::size_t start = block.find(id);
+  if (start == std::string::npos) {
+    return "(absent)";
+  }
+  const auto* size = reinterpret_cast<const unsigned char*>(block.data() + start + 4);
+  return block.substr(start + 11, (size[2] << 7 | size[3]) - 1U);
+}
+
+Tags full_tags() {
+  Tags tags;
+  tags.title = "Moby-Dick; или Белый кит";
+  tags.author = "Herman Melville";
+  tags.album = "Moby-Dick";
+  tags.narrator = "narrator";
+  tags.language = "en-GB";
+  tags.comment = "synthetic weights: noise";
+  tags.disclosure = synthetic_narration("chatterbox-english", "default");
+  tags.extra = {{"job", "moby-dick"}};
+  return tags;
+}
+
+TEST(TagsTest, WritesTheFramesOfAnAudiobook) {
+  const std::string block = text_of(render_id3v2(full_tags(), {}));
+  EXPECT_EQ(block.substr(0, 5), std::string("ID3\4\0", 5));
+  EXPECT_EQ(frame(block, "TIT2"), "Moby-Dick; или Белый кит");
+  EXPECT_EQ(frame(block, "TPE1"), "Herman Melville");
+  EXPECT_EQ(frame(block, "TALB"), "Moby-Dick");
+  EXPECT_EQ(frame(block, "TCOM"), "narrator");
+  EXPECT_EQ(frame(block, "TCON"), "Audiobook");
+  EXPECT_EQ(frame(block, "TLAN"), "eng");
+  EXPECT_EQ(frame(block, "COMM"), std::string("eng\0", 4) + "synthetic weights: noise");
+  EXPECT_EQ(frame(block, "TXXX"), std::string("DISCLOSURE\0", 11) +
+                                      "The narration is synthetic speech: model chatterbox-english, voice default.");
+  EXPECT_NE(block.find(std::string("job\0moby-dick", 13)), std::string::npos);
+}
+
+TEST(TagsTest, LeavesEmptyFieldsAndUnknownLanguagesOut) {
+  Tags tags;
+  tags.language = "tlh-Latn-x";
+  EXPECT_EQ(frame(text_of(render_id3v2(tags, {})), "TLAN"), "tlh");
+  tags.language = "klingon";
+  const std::string block = text_of(render_id3v2(tags, {}));
+  for (const char* id : {"TIT2", "TPE1", "TLAN", "COMM", "TXXX", "CHAP", "CTOC"}) {
+    EXPECT_EQ(frame(block, id), "(absent)") << id;
+  }
+}
+
+TEST(TagsTest, RemovesControlCharactersAndRepairsUtf8) {
+  Tags tags;
+  tags.title = std::string("a\0b\x1b[31m\nc\td\x7f\xc2\x85", 16) + "e\xff\xc3(\xed\xa0\x80\xf0\x9f\x90\x8b";
+  EXPECT_EQ(frame(text_of(render_id3v2(tags, {})), "TIT2"), "ab[31m c de\uFFFD\uFFFD(\uFFFD\uFFFD\uFFFD\U0001F40B");
+}
+
+TEST(TagsTest, HasALengthThatDoesNotDependOnChapterTimes) {
+  const std::vector<Chapter> before = {{"One", 0, 0}, {"Two", 0, 0}};
+  const std::vector<Chapter> after = {{"One", 0, 3'600'000}, {"Two", 3'600'000, 0xFFFFFFF0}};
+  EXPECT_EQ(render_id3v2(full_tags(), before).size(), render_id3v2(full_tags(), after).size());
+}
+
+TEST(TagsTest, PadsToTheBlockOrSaysThatItDoesNotFit) {
+  const std::size_t needed = render_id3v2(full_tags(), {}).size();
+  const std::vector<std::byte> padded = render_id3v2(full_tags(), {}, needed + 1000);
+  ASSERT_EQ(padded.size(), needed + 1000);
+  EXPECT_TRUE(std::all_of(padded.end() - 1000, padded.end(), [](std::byte b) { return b == std::byte{0}; }));
+  const std::size_t stored = std::to_integer<std::size_t>(padded[8]) << 7 | std::to_integer<std::size_t>(padded[9]);
+  EXPECT_EQ(stored + 10, needed + 1000);
+  EXPECT_TRUE(throws_with<PermanentError>([&] { (void)render_id3v2(full_tags(), {}, needed - 1); },
+                                          "need " + std::to_string(needed) + " bytes"));
+}
+
+} // namespace
+} // namespace audiobookd::storage
