@@ -1,0 +1,257 @@
+// The loop of the queue's thread, and the orderly end.
+#include "daemon/render_service.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+namespace audiobookd::daemon {
+namespace {
+
+/// Longest wait for new work before the queue is looked at anyway.
+constexpr std::chrono::milliseconds poll_period{500};
+/// How often delayed jobs and silent workers are looked for.
+constexpr std::chrono::milliseconds upkeep_period{1'000};
+constexpr std::chrono::milliseconds first_queue_wait{100};
+/// Well below any sensible watchdog period: it is fed between the attempts.
+constexpr std::chrono::milliseconds longest_queue_wait{2'000};
+
+PoolOptions pool_options(const engine::EngineInfo& info) {
+  PoolOptions options;
+  options.read_ahead = 2 * static_cast<std::size_t>(std::max(1, info.max_batch));
+  options.store_backlog = std::max(options.store_backlog, options.read_ahead);
+  return options;
+}
+
+std::string host_name() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+} // namespace
+
+RenderService::RenderService(const ServiceParts& parts, const ServiceSettings& settings)
+    : parts_(parts), heartbeat_(settings.heartbeat), max_jobs_(settings.limits.max_jobs), drain_(settings.limits.drain),
+      pool_(parts.renderer, parts.store, pool_options(parts.renderer.info())),
+      surroundings_{.queue = parts.queue,
+                    .studio = {parts.renderer, pool_, parts.store},
+                    .storage = parts.storage,
+                    .published = parts.published,
+                    .defaults = settings.defaults,
+                    .on_end = [this] {
+                      const std::lock_guard lock(mutex_);
+                      changed_.notify_all();
+                    }} {}
+
+void RenderService::set_limits(const ServiceLimits& limits) {
+  max_jobs_ = limits.max_jobs;
+  drain_ = limits.drain;
+}
+
+void RenderService::run(std::stop_token stop) {
+  std::jthread engine_thread([this] { run_engine(); });
+  std::exception_ptr failure;
+  try {
+    serve(stop);
+  } catch (const std::exception& error) {
+    spdlog::critical("the queue cannot be used: {}", error.what());
+    failure = std::current_exception();
+  }
+  drain();
+  engine_thread.join();
+  open_jobs_.clear();
+  say_goodbye();
+  if (engine_failure_) {
+    std::rethrow_exception(engine_failure_);
+  }
+  if (failure) {
+    std::rethrow_exception(failure);
+  }
+}
+
+void RenderService::run_engine() {
+  std::exception_ptr failure;
+  try {
+    parts_.renderer.run(pool_, pool_, engine_stop_.get_token());
+  } catch (const std::exception& error) {
+    spdlog::critical("the engine failed: {}", error.what());
+    failure = std::current_exception();
+  }
+  pool_.end();
+  const std::lock_guard lock(mutex_);
+  engine_ended_ = true;
+  engine_failure_ = failure;
+  changed_.notify_all();
+}
+
+bool RenderService::engine_has_ended() const {
+  const std::lock_guard lock(mutex_);
+  return engine_ended_;
+}
+
+void RenderService::serve(std::stop_token stop) {
+  while (!stop.stop_requested() && !engine_has_ended()) {
+    try {
+      connect();
+      maintain_queue();
+      heartbeat_when_due();
+      claim_jobs(stop);
+      const auto until_heartbeat = std::chrono::ceil<std::chrono::milliseconds>(next_heartbeat_ - Clock::now());
+      parts_.queue.wait_for_work(std::clamp(until_heartbeat, std::chrono::milliseconds(0), poll_period));
+    } catch (const jobs::QueueUnavailable& error) {
+      wait_for_queue(error.what(), stop);
+    }
+    close_finished_jobs();
+    watch_progress();
+  }
+}
+
+void RenderService::connect() {
+  if (connected_) {
+    return;
+  }
+  for (const std::string& warning : parts_.connect_queue()) {
+    spdlog::warn("queue: {}", warning);
+  }
+  connected_ = true;
+  queue_wait_ = std::chrono::milliseconds(0);
+  next_heartbeat_ = Clock::now(); // leases first: they have aged meanwhile
+  spdlog::info("queue: connected");
+}
+
+void RenderService::wait_for_queue(const std::string& why, std::stop_token stop) {
+  if (queue_wait_.count() == 0) {
+    spdlog::warn("waiting for Redis: {}", why);
+    parts_.manager.status("waiting for Redis: " + why);
+  }
+  connected_ = false;
+  queue_wait_ = std::clamp(2 * queue_wait_, first_queue_wait, longest_queue_wait);
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, stop, queue_wait_, [this] { return engine_ended_; });
+}
+
+void RenderService::maintain_queue() {
+  for (const jobs::ControlReport& report : parts_.queue.poll_control()) {
+    spdlog::info("control: {} {}: {}", report.command, report.subject, report.outcome);
+  }
+  for (const jobs::IntakeReport& report : parts_.queue.intake()) {
+    spdlog::info("job {}: {} in queue {} {}", report.id, report.state, report.queue, report.reason);
+  }
+  if (Clock::now() < next_upkeep_) {
+    return;
+  }
+  next_upkeep_ = Clock::now() + upkeep_period;
+  parts_.queue.promote();
+  for (const jobs::ReclaimReport& report : parts_.queue.reclaim()) {
+    spdlog::warn("job {}: its worker {} is silent, now {}", report.id, report.owner, report.state);
+  }
+}
+
+void RenderService::claim_jobs(const std::stop_token& stop) {
+  while (!stop.stop_requested() && !engine_has_ended() && std::ssize(open_jobs_) < max_jobs_) {
+    auto claimed = parts_.queue.claim();
+    if (!claimed) {
+      return;
+    }
+    open_jobs_.push_back({std::make_unique<RenderJob>(std::move(*claimed), surroundings_)});
+  }
+}
+
+void RenderService::heartbeat_when_due() {
+  if (Clock::now() < next_heartbeat_) {
+    return;
+  }
+  next_heartbeat_ = Clock::now() + heartbeat_;
+  parts_.queue.announce(describe_worker());
+  for (OpenJob& open : open_jobs_) {
+    heartbeat(open);
+  }
+  parts_.manager.status(std::to_string(open_jobs_.size()) + " jobs open, " + std::to_string(pool_.in_flight()) +
+                        " utterances in flight");
+}
+
+void RenderService::heartbeat(OpenJob& open) {
+  RenderJob& job = *open.job;
+  if (job.is_over()) {
+    return;
+  }
+  const jobs::Progress progress = job.progress();
+  const jobs::LeaseState state = parts_.queue.heartbeat(job.lease(), progress);
+  if (state != jobs::LeaseState::held) {
+    job.abandon();
+    return;
+  }
+  const int tenths = static_cast<int>(std::floor(progress.fraction * 10));
+  if (tenths > open.logged_tenths) {
+    open.logged_tenths = tenths;
+    spdlog::info("job {}: {:.0f} %, {:.0f} s left", job.lease().id, 100 * progress.fraction,
+                 progress.eta_s.value_or(0));
+  }
+}
+
+void RenderService::close_finished_jobs() {
+  std::erase_if(open_jobs_, [](const OpenJob& open) { return open.job->is_over(); });
+}
+
+void RenderService::watch_progress() {
+  const std::uint64_t advances = parts_.renderer.stats().decode_steps + pool_.deliveries();
+  if (watch_.is_alive(pool_.in_flight(), advances, Clock::now())) {
+    parts_.manager.feed_watchdog();
+  }
+}
+
+void RenderService::drain() {
+  const auto time = drain_.load();
+  spdlog::info("stopping: {} jobs open, up to {} ms for what is in flight", open_jobs_.size(), time.count());
+  parts_.manager.stopping();
+  pool_.stop_offering();
+  engine_stop_.request_stop();
+  parts_.renderer.notify();
+  await_open_jobs(Clock::now() + time);
+  pool_.cancel_in_flight();
+  for (OpenJob& open : open_jobs_) {
+    open.job->hurry();
+  }
+}
+
+void RenderService::await_open_jobs(Clock::time_point deadline) {
+  const auto is_over = [](const OpenJob& open) { return open.job->is_over(); };
+  while (Clock::now() < deadline) {
+    {
+      const auto wake_up = std::min({deadline, next_heartbeat_, Clock::now() + poll_period});
+      std::unique_lock lock(mutex_);
+      changed_.wait_until(lock, wake_up, [&] { return engine_failure_ || std::ranges::all_of(open_jobs_, is_over); });
+      if (engine_failure_ || std::ranges::all_of(open_jobs_, is_over)) {
+        return;
+      }
+    }
+    try {
+      heartbeat_when_due();
+    } catch (const std::exception& error) {
+      spdlog::warn("no heartbeat while stopping: {}", error.what());
+    }
+    watch_progress();
+  }
+}
+
+void RenderService::say_goodbye() {
+  try {
+    parts_.queue.retire();
+  } catch (const std::exception& error) {
+    spdlog::warn("the queue was not told that this worker left: {}", error.what());
+  }
+}
+
+std::string RenderService::describe_worker() const {
+  const engine::EngineInfo& info = parts_.renderer.info();
+  return nlohmann::json{{"host", host_name()},       {"pid", getpid()},
+                        {"model", info.model},       {"device", info.device},
+                        {"dtype", info.dtype},       {"synthetic", info.synthetic},
+                        {"jobs", open_jobs_.size()}, {"max_jobs", max_jobs_.load()}}
+      .dump();
+}
+
+} // namespace audiobookd::daemon

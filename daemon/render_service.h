@@ -1,0 +1,110 @@
+// The daemon proper: takes jobs from the queue, runs them side by side on one engine, keeps their leases, and stops in
+// an orderly way.
+//
+// Threads: run() belongs to one thread and starts one for the engine and one for each open job; set_limits() may be
+// called from any.
+#pragma once
+
+#include "daemon/render_job.h"
+#include "daemon/renderer.h"
+#include "daemon/systemd.h"
+#include "daemon/utterance_pool.h"
+#include "jobs/queue.h"
+#include "storage/chunk_store.h"
+#include "storage/storage.h"
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace audiobookd::daemon {
+
+/// What can change while the service runs.
+struct ServiceLimits {
+  int max_jobs = 8;                        ///< open at once
+  std::chrono::milliseconds drain{60'000}; ///< for work in flight when told to stop
+};
+
+/// What a service works with. Everything outlives it.
+struct ServiceParts {
+  jobs::Queue& queue;
+  /// Connects the queue; called before its first use and whenever it was unavailable. @return warnings for the log.
+  /// Throws as jobs::Queue.
+  std::function<std::vector<std::string>()> connect_queue;
+  Renderer& renderer;
+  storage::ChunkStore& store;
+  const storage::Storage& storage;
+  const storage::Storage& published; ///< reads outputs
+  ServiceManager& manager;
+};
+
+struct ServiceSettings {
+  JobDefaults defaults;
+  std::chrono::milliseconds heartbeat{5'000};
+  ServiceLimits limits;
+};
+
+class RenderService {
+public:
+  RenderService(const ServiceParts& parts, const ServiceSettings& settings);
+
+  /// Renders jobs until @p stop is requested, then finishes or releases what is open. A queue that is unavailable is
+  /// waited for, while rendering goes on.
+  /// @throws jobs::QueueError when the queue refuses this program; std::runtime_error when the engine's device failed.
+  /// In both cases open jobs were released as far as possible.
+  void run(std::stop_token stop);
+
+  void set_limits(const ServiceLimits& limits);
+
+private:
+  using Clock = std::chrono::steady_clock;
+  struct OpenJob {
+    std::unique_ptr<RenderJob> job;
+    int logged_tenths = 0;
+  };
+
+  void run_engine();
+  void serve(std::stop_token stop);
+  void connect();
+  void wait_for_queue(const std::string& why, std::stop_token stop);
+  void maintain_queue();
+  void claim_jobs(const std::stop_token& stop);
+  void heartbeat_when_due();
+  void heartbeat(OpenJob& open);
+  void close_finished_jobs();
+  void watch_progress();
+  void drain();
+  void await_open_jobs(Clock::time_point deadline);
+  void say_goodbye();
+  [[nodiscard]] bool engine_has_ended() const;
+  [[nodiscard]] std::string describe_worker() const;
+
+  const ServiceParts parts_;
+  const std::chrono::milliseconds heartbeat_;
+  std::atomic<int> max_jobs_;
+  std::atomic<std::chrono::milliseconds> drain_;
+  UtterancePool pool_;
+  const JobSurroundings surroundings_;
+  ProgressWatch watch_;
+  Clock::time_point next_heartbeat_{};
+  Clock::time_point next_upkeep_{};
+  std::chrono::milliseconds queue_wait_{0}; // 0: the queue answered last time
+  bool connected_ = false;
+
+  mutable std::mutex mutex_;
+  std::condition_variable_any changed_;
+  bool engine_ended_ = false;         // protected by mutex_
+  std::exception_ptr engine_failure_; // protected by mutex_
+  std::stop_source engine_stop_;
+  std::vector<OpenJob> open_jobs_; // last: their threads use everything above
+};
+
+} // namespace audiobookd::daemon
