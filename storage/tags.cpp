@@ -103,13 +103,13 @@ void add_user_text(id3::Tag& tag, const std::string& description, const std::str
   tag.addFrame(frame);
 }
 
-void add_comment(id3::Tag& tag, const char* description, const std::string& text) {
+/// Without a description, for players show only such a comment.
+void add_comment(id3::Tag& tag, const std::string& text) {
   if (text.empty()) {
     return;
   }
   auto* frame = new id3::CommentsFrame(TagLib::String::UTF8);
   frame->setLanguage("eng");
-  frame->setDescription(description);
   frame->setText(clean(text));
   tag.addFrame(frame);
 }
@@ -177,8 +177,8 @@ std::vector<std::byte> render_id3v2(const Tags& tags, const std::vector<Chapter>
   add_text(tag, "TCOM", tags.narrator);
   add_text(tag, "TCON", tags.genre);
   add_text(tag, "TLAN", language_code(tags.language));
-  add_comment(tag, "", tags.comment);
-  add_comment(tag, "disclosure", tags.disclosure);
+  const bool both = !tags.comment.empty() && !tags.disclosure.empty();
+  add_comment(tag, tags.comment + (both ? " / " : "") + tags.disclosure);
   if (!tags.disclosure.empty()) {
     add_user_text(tag, "DISCLOSURE", tags.disclosure);
   }

@@ -19,7 +19,7 @@ struct Tags {
   std::string genre = "Audiobook"; ///< TCON
   std::string language;            ///< TLAN: ISO 639-1 ("en", "pt-BR") or 639-2 ("eng"); unknown codes are left out
   std::string comment;             ///< COMM, e.g. "synthetic weights: noise"
-  std::string disclosure;          ///< COMM "disclosure" and TXXX "DISCLOSURE"; see synthetic_narration()
+  std::string disclosure;          ///< COMM (after the comment) and TXXX "DISCLOSURE"; see synthetic_narration()
   std::map<std::string, std::string> extra; ///< TXXX frames by description
 };
 

@@ -46,7 +46,7 @@ TEST(TagsTest, WritesTheFramesOfAnAudiobook) {
   EXPECT_EQ(frame(block, "TCOM"), "narrator");
   EXPECT_EQ(frame(block, "TCON"), "Audiobook");
   EXPECT_EQ(frame(block, "TLAN"), "eng");
-  EXPECT_EQ(frame(block, "COMM"), std::string("eng\0", 4) + "synthetic weights: noise");
+  EXPECT_EQ(frame(block, "COMM"), std::string("eng\0", 4) + "synthetic weights: noise / " + full_tags().disclosure);
   EXPECT_EQ(frame(block, "TXXX"), std::string("DISCLOSURE\0", 11) +
                                       "The narration is synthetic speech: model chatterbox-english, voice default.");
   EXPECT_NE(block.find(std::string("job\0moby-dick", 13)), std::string::npos);
