@@ -277,6 +277,64 @@ TEST(ChunkerOddInput, DamagedUtf8IsKept) {
   EXPECT_EQ(chunks, (Strings{"one \xff\xfe two \xc3"}));
 }
 
+Document read_sample(const std::string& path) {
+  std::ifstream file(std::string(AUDIOBOOKD_SOURCE_DIR) + "/" + path, std::ios::binary);
+  EXPECT_TRUE(file) << path;
+  return parse_document(std::string{std::istreambuf_iterator<char>(file), {}}, path);
+}
+
+std::size_t count_scene_breaks(const Document& document) {
+  std::size_t count = 0;
+  for (const Chapter& chapter : document.chapters) {
+    count += static_cast<std::size_t>(
+        std::count_if(chapter.paragraphs.begin(), chapter.paragraphs.end(),
+                      [](const Paragraph& paragraph) { return paragraph.kind == ParagraphKind::scene_break; }));
+  }
+  return count;
+}
+
+TEST(ChunkerProse, SamplesKeepThePromises) {
+  for (const std::string path : {"demo/lighthouse.txt", "tests/data/texts/prose_38k.txt"}) {
+    SCOPED_TRACE(path);
+    expect_promises(read_sample(path), {.predict_tokens = as_in_english});
+    expect_promises(read_sample(path), {.max_tokens = 60, .predict_tokens = as_in_english});
+  }
+}
+
+TEST(ChunkerProse, SamplesHaveTheirChaptersAndScenes) {
+  const Document lighthouse = read_sample("demo/lighthouse.txt");
+  EXPECT_EQ(lighthouse.title, "THE LAMP AT GREYHOLM");
+  EXPECT_EQ(lighthouse.chapters.size(), 3u);
+  EXPECT_EQ(count_scene_breaks(lighthouse), 2u);
+  const Document prose = read_sample("tests/data/texts/prose_38k.txt");
+  EXPECT_EQ(prose.title, "SIX WAYS ACROSS THE RIVER");
+  EXPECT_EQ(prose.chapters.size(), 10u);
+}
+
+TEST(ChunkerProse, ChunksAreShortOnlyWhereTheirParagraphIs) {
+  const Document document = read_sample("tests/data/texts/prose_38k.txt");
+  const ChunkerOptions options{.predict_tokens = as_in_english};
+  for (const Chunk& chunk : chunk_document(document, options)) {
+    if (count_characters(chunk.text) < static_cast<std::size_t>(options.min_characters)) {
+      EXPECT_EQ(chunk.text, document.chapters[chunk.chapter].paragraphs[chunk.paragraph].text);
+    }
+  }
+}
+
+bool ends_a_sentence(std::string_view text) {
+  const std::size_t last = text.find_last_not_of("”’)\"");
+  return last != std::string_view::npos && std::string_view(".!?").find(text[last]) != std::string_view::npos;
+}
+
+TEST(ChunkerProse, FewChunksEndInsideASentence) {
+  const std::vector<Chunk> chunks =
+      chunk_document(read_sample("tests/data/texts/prose_38k.txt"), {.predict_tokens = as_in_english});
+  const auto inside = std::count_if(chunks.begin(), chunks.end(), [](const Chunk& chunk) {
+    return chunk.follows == Follows::sentence && !ends_a_sentence(chunk.text);
+  });
+  EXPECT_LT(inside * 10, static_cast<std::ptrdiff_t>(chunks.size()));
+}
+
 /// A paragraph of random words and punctuation, all kinds mixed.
 std::string random_paragraph(std::mt19937& random) {
   static const Strings parts = {
