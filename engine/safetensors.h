@@ -58,8 +58,8 @@ private:
   std::map<std::string, std::string> metadata_;
 };
 
-/// One tensor to be written: @p write fills the given bytes (its whole data) when its turn comes, so that a file of
-/// several GB never lies in memory at once.
+/// One tensor to be written: @p write fills the given bytes (its whole data, aligned for every dtype) when its turn
+/// comes, so that a file of several GB never lies in memory at once.
 struct TensorSource {
   std::string name;
   Dtype dtype = Dtype::f32;

@@ -110,6 +110,21 @@ WeightRange weight_range(std::string_view name, std::span<const std::int64_t> sh
   return {0.0, fan_in_scale(shape)};
 }
 
+void fill_uniform(std::string_view name, WeightRange range, std::span<float> values) {
+  constexpr std::size_t min_per_thread = 1 << 18;
+  const std::size_t count = values.size();
+  const std::size_t parts =
+      std::clamp<std::size_t>(count / min_per_thread, 1, std::max(1U, std::thread::hardware_concurrency()));
+  const std::size_t per_part = (count + parts - 1) / parts;
+  const std::uint64_t seed = weight_seed(name);
+  std::vector<std::jthread> helpers;
+  for (std::size_t first = per_part; first < count; first += per_part) {
+    const auto part = values.subspan(first, std::min(per_part, count - first));
+    helpers.emplace_back([=] { fill_range(seed, range, first, part); });
+  }
+  fill_range(seed, range, 0, values.first(std::min(per_part, count)));
+}
+
 void fill_synthetic(std::string_view name, std::span<const std::int64_t> shape, std::span<float> values) {
   const WeightRange range = weight_range(name, shape);
   std::uint64_t count = 1;
@@ -120,17 +135,7 @@ void fill_synthetic(std::string_view name, std::span<const std::int64_t> shape, 
     throw std::invalid_argument("tensor \"" + std::string(name) + "\": expected " + std::to_string(count) +
                                 " elements, found room for " + std::to_string(values.size()));
   }
-  constexpr std::size_t min_per_thread = 1 << 18;
-  const std::size_t parts =
-      std::clamp<std::size_t>(count / min_per_thread, 1, std::max(1U, std::thread::hardware_concurrency()));
-  const std::size_t per_part = (count + parts - 1) / parts;
-  const std::uint64_t seed = weight_seed(name);
-  std::vector<std::jthread> helpers;
-  for (std::size_t first = per_part; first < count; first += per_part) {
-    const auto part = values.subspan(first, std::min<std::size_t>(per_part, count - first));
-    helpers.emplace_back([=] { fill_range(seed, range, first, part); });
-  }
-  fill_range(seed, range, 0, values.first(std::min<std::size_t>(per_part, count)));
+  fill_uniform(name, range, values);
 }
 
 } // namespace audiobookd::engine::chatterbox

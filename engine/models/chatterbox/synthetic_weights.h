@@ -38,8 +38,11 @@ struct WeightRange {
 /// @throws std::invalid_argument naming the tensor when it is a counter or a table that the formula does not make.
 [[nodiscard]] WeightRange weight_range(std::string_view name, std::span<const std::int64_t> shape);
 
-/// Fills @p values, the row-major elements of tensor @p name. Large tensors are filled by several threads; the
-/// values do not depend on their number.
+/// Fills @p values with the numbers that the formula gives for @p name and @p range. Many values are filled by several
+/// threads; the values do not depend on their number.
+void fill_uniform(std::string_view name, WeightRange range, std::span<float> values);
+
+/// Fills @p values, the row-major elements of tensor @p name, through fill_uniform().
 /// @throws std::invalid_argument as weight_range(), and when @p values has not the size of @p shape.
 void fill_synthetic(std::string_view name, std::span<const std::int64_t> shape, std::span<float> values);
 
