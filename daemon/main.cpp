@@ -1,9 +1,231 @@
-// The program audiobookd: reads the command line and hands over to one of its two forms, the daemon or `render`.
+// The program audiobookd: reads the command line and runs the daemon or the command `render`.
+//
+// Exit status: 0 done; 1 failed while running; 2 wrong usage or configuration; 130 interrupted.
+#include "daemon/config.h"
+#include "daemon/embedded_checkpoint.h"
+#include "daemon/environment.h"
+#include "daemon/errors.h"
+#include "daemon/log.h"
+#include "daemon/render_command.h"
+#include "daemon/render_service.h"
+#include "daemon/signals.h"
+#include "jobs/redis_queue.h"
+#include "storage/local_storage.h"
+
 #include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <iostream>
+#include <optional>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+namespace {
+
+namespace daemon = audiobookd::daemon;
+namespace engine = audiobookd::engine;
+namespace jobs = audiobookd::jobs;
+namespace storage = audiobookd::storage;
+
+enum ExitStatus { ok = 0, failed = 1, wrong_usage = 2, interrupted = 130 };
+
+struct CommandLine {
+  std::string config;
+  bool check_config = false;
+  engine::EngineOptions engine;
+  daemon::RenderOptions render;
+};
+
+void describe_render(CLI::App& render, CommandLine& line) {
+  render.add_option("book", line.render.input, "The text to read (.txt)")->required();
+  render.add_option("-o,--output", line.render.output, "The MP3 to write")->required();
+  render.add_option("--model", line.engine.checkpoint, "Checkpoint folder (default: the embedded synthetic one)");
+  render.add_option("--voice", line.render.book.voice, "Voice to read with")->capture_default_str();
+  render.add_option("--seed", line.render.book.params.seed, "Other numbers give other takes")->capture_default_str();
+  render.add_option("--device", line.engine.device, "cpu, cuda or cuda:N")->capture_default_str();
+  render.add_option("--threads", line.engine.cpu_threads, "CPU threads for arithmetic (0: all cores)")
+      ->capture_default_str();
+  render.add_option("--cache", line.render.chunk_store,
+                    "Folder for rendered audio (default: $XDG_CACHE_HOME/audiobookd/chunks)");
+  render.add_option("--bitrate", line.render.mp3.bitrate_kbps, "Constant kbit/s, 8 to 160")->capture_default_str();
+  render.add_flag("--force", line.render.replace, "Replace an output that exists");
+}
+
+std::chrono::milliseconds milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+}
+
+daemon::ServiceLimits limits_of(const daemon::Config& config) {
+  return {.max_jobs = config.queue.max_jobs, .drain = milliseconds(config.queue.drain_seconds)};
+}
+
+std::unique_ptr<daemon::Renderer> load_engine(engine::EngineOptions options) {
+  if (options.checkpoint.empty()) {
+    spdlog::warn("{}", daemon::embedded_checkpoint_notice);
+    options.checkpoint = daemon::embedded_checkpoint(daemon::cache_folder());
+  }
+  auto renderer = std::make_unique<daemon::EngineRenderer>(options);
+  const engine::EngineInfo& info = renderer->info();
+  spdlog::info("model {} from '{}' on {}, {}, batch {}{}", info.model, options.checkpoint.string(), info.device,
+               info.dtype, info.max_batch, info.synthetic ? std::string(", ") + daemon::synthetic_notice : "");
+  return renderer;
+}
+
+jobs::RedisQueueSettings queue_settings(const daemon::Config& config) {
+  jobs::RedisQueueSettings settings;
+  settings.url = config.redis.url;
+  settings.password = daemon::read_redis_password(config.redis, daemon::credentials_folder());
+  settings.prefix = config.redis.prefix;
+  settings.heartbeat = milliseconds(config.queue.heartbeat_s);
+  settings.lease = milliseconds(config.queue.lease_s);
+  return settings;
+}
+
+/// SIGHUP: what can change while running. A file that is wrong now changes nothing.
+void reload(const std::string& file, daemon::RenderService& service) {
+  try {
+    const daemon::Config config = daemon::load_config(file);
+    daemon::set_log_level(config.log_level);
+    service.set_limits(limits_of(config));
+    spdlog::info("'{}' read again: log level {}, max_jobs {}, drain_seconds {}", file, config.log_level,
+                 config.queue.max_jobs, config.queue.drain_seconds);
+  } catch (const daemon::ConfigError& error) {
+    spdlog::error("configuration unchanged: {}", error.what());
+  }
+}
+
+/// Signals before and while there is a service.
+class ServiceSignals {
+public:
+  explicit ServiceSignals(std::string config_file) : config_file_(std::move(config_file)) {}
+  [[nodiscard]] std::stop_token stop_token() const { return stop_.get_token(); }
+
+  /// SIGHUP reaches a service as long as this lives.
+  class Attachment {
+  public:
+    Attachment(ServiceSignals& signals, daemon::RenderService& service) : signals_(signals) {
+      signals_.set_service(&service);
+    }
+    ~Attachment() { signals_.set_service(nullptr); }
+    Attachment(const Attachment&) = delete;
+    Attachment& operator=(const Attachment&) = delete;
+
+  private:
+    ServiceSignals& signals_;
+  };
+
+private:
+  void set_service(daemon::RenderService* service) {
+    const std::lock_guard lock(mutex_);
+    service_ = service;
+  }
+  void handle(int signal) {
+    if (signal != SIGHUP) {
+      stop_.request_stop();
+      return;
+    }
+    const std::lock_guard lock(mutex_);
+    if (service_ != nullptr) {
+      reload(config_file_, *service_);
+    }
+  }
+
+  const std::string config_file_;
+  std::stop_source stop_;
+  std::mutex mutex_;
+  daemon::RenderService* service_ = nullptr; // protected by mutex_
+  daemon::SignalThread thread_{{SIGTERM, SIGINT, SIGHUP}, [this](int signal) { handle(signal); }};
+};
+
+int run_daemon(const CommandLine& line) {
+  const daemon::Config config = daemon::load_config(line.config);
+  if (line.check_config) {
+    std::cout << daemon::describe(config);
+    return ok;
+  }
+  daemon::set_up_log(config.log_level, daemon::logs_to_journal());
+  ServiceSignals signals(line.config);
+  daemon::Systemd systemd;
+  jobs::RedisQueue queue(queue_settings(config));
+  const auto& paths = config.paths;
+  const storage::LocalStorage storage({.input = paths.input_root, .output = paths.output_root});
+  const storage::LocalStorage published({.input = paths.output_root, .output = paths.output_root});
+  storage::ChunkStore store(
+      {.folder = paths.chunk_store, .max_bytes = static_cast<std::uint64_t>(paths.chunk_store_gib * (1u << 30))});
+  std::optional<daemon::TimeoutExtender> extender(systemd);
+  const std::unique_ptr<daemon::Renderer> renderer = load_engine(config.engine);
+  extender.reset();
+
+  daemon::RenderService service({.queue = queue,
+                                 .connect_queue = [&queue] { return queue.connect(); },
+                                 .renderer = *renderer,
+                                 .store = store,
+                                 .storage = storage,
+                                 .published = published,
+                                 .manager = systemd},
+                                {.defaults = {.mp3 = config.audio.mp3, .pauses = config.audio.pauses},
+                                 .heartbeat = milliseconds(config.queue.heartbeat_s),
+                                 .limits = limits_of(config)});
+  systemd.ready();
+  const ServiceSignals::Attachment attachment(signals, service);
+  service.run(signals.stop_token());
+  return ok;
+}
+
+int run_render(CommandLine line) {
+  daemon::set_up_log("warning", false);
+  if (line.render.chunk_store.empty()) {
+    line.render.chunk_store = daemon::cache_folder() / "chunks";
+  }
+  std::stop_source stop;
+  const daemon::SignalThread signals({SIGINT, SIGTERM}, [&stop](int) {
+    if (!stop.request_stop()) {
+      std::_Exit(interrupted); // asked twice; the chunk store survives that
+    }
+  });
+  const daemon::Terminal terminal{std::cout, std::cerr, isatty(STDERR_FILENO) == 1};
+  try {
+    const auto report = daemon::render_file(
+        line.render, [&line] { return load_engine(line.engine); }, terminal, stop.get_token());
+    std::cout << daemon::summarise(report);
+    return ok;
+  } catch (const daemon::Interrupted&) {
+    std::cerr << "interrupted; what was rendered is kept, the same command goes on from there\n";
+    return interrupted;
+  }
+}
+
+int run(const CommandLine& line, bool is_render) {
+  try {
+    return is_render ? run_render(line) : run_daemon(line);
+  } catch (const daemon::ConfigError& error) {
+    std::cerr << "audiobookd: " << error.what() << '\n';
+    return wrong_usage;
+  } catch (const std::exception& error) {
+    std::cerr << "audiobookd: " << error.what() << '\n';
+    return failed;
+  }
+}
+
+} // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Renders long documents as MP3 audiobooks with the Chatterbox TTS model.", "audiobookd"};
+  CLI::App app{"Renders long documents as MP3 audiobooks with the Chatterbox TTS model.\n"
+               "With --config: takes jobs from Redis until told to stop.",
+               "audiobookd"};
   app.set_version_flag("--version", "audiobookd " AUDIOBOOKD_VERSION);
-  CLI11_PARSE(app, argc, argv);
-  return 0;
+  app.footer("Exit status: 0 done, 1 failed while running, 2 wrong usage or configuration, 130 interrupted.");
+  CommandLine line;
+  app.add_option("--config", line.config, "Run as a daemon with this configuration (TOML)");
+  app.add_flag("--check-config", line.check_config, "Say what was understood of it, and end")->needs("--config");
+  CLI::App* render = app.add_subcommand("render", "Render one book without a queue");
+  describe_render(*render, line);
+  try {
+    app.parse(argc, argv);
+    if (line.config.empty() && !render->parsed()) {
+      throw CLI::RequiredError("--config or a subcommand");
+    }
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? ok : wrong_usage;
+  }
+  return run(line, render->parsed());
 }

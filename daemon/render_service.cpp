@@ -18,13 +18,6 @@ constexpr std::chrono::milliseconds first_queue_wait{100};
 /// Well below any sensible watchdog period: it is fed between the attempts.
 constexpr std::chrono::milliseconds longest_queue_wait{2'000};
 
-PoolOptions pool_options(const engine::EngineInfo& info) {
-  PoolOptions options;
-  options.read_ahead = 2 * static_cast<std::size_t>(std::max(1, info.max_batch));
-  options.store_backlog = std::max(options.store_backlog, options.read_ahead);
-  return options;
-}
-
 std::string host_name() {
   char name[256] = {};
   gethostname(name, sizeof name - 1);
@@ -41,10 +34,8 @@ RenderService::RenderService(const ServiceParts& parts, const ServiceSettings& s
                     .storage = parts.storage,
                     .published = parts.published,
                     .defaults = settings.defaults,
-                    .on_end = [this] {
-                      const std::lock_guard lock(mutex_);
-                      changed_.notify_all();
-                    }} {}
+                    .on_end = [this] { notify_changed(); }},
+      engine_(parts.renderer, pool_, [this] { notify_changed(); }) {}
 
 void RenderService::set_limits(const ServiceLimits& limits) {
   max_jobs_ = limits.max_jobs;
@@ -52,7 +43,6 @@ void RenderService::set_limits(const ServiceLimits& limits) {
 }
 
 void RenderService::run(std::stop_token stop) {
-  std::jthread engine_thread([this] { run_engine(); });
   std::exception_ptr failure;
   try {
     serve(stop);
@@ -61,39 +51,21 @@ void RenderService::run(std::stop_token stop) {
     failure = std::current_exception();
   }
   drain();
-  engine_thread.join();
   open_jobs_.clear();
   say_goodbye();
-  if (engine_failure_) {
-    std::rethrow_exception(engine_failure_);
-  }
+  engine_.rethrow_failure();
   if (failure) {
     std::rethrow_exception(failure);
   }
 }
 
-void RenderService::run_engine() {
-  std::exception_ptr failure;
-  try {
-    parts_.renderer.run(pool_, pool_, engine_stop_.get_token());
-  } catch (const std::exception& error) {
-    spdlog::critical("the engine failed: {}", error.what());
-    failure = std::current_exception();
-  }
-  pool_.end();
+void RenderService::notify_changed() {
   const std::lock_guard lock(mutex_);
-  engine_ended_ = true;
-  engine_failure_ = failure;
   changed_.notify_all();
 }
 
-bool RenderService::engine_has_ended() const {
-  const std::lock_guard lock(mutex_);
-  return engine_ended_;
-}
-
 void RenderService::serve(std::stop_token stop) {
-  while (!stop.stop_requested() && !engine_has_ended()) {
+  while (!stop.stop_requested() && !engine_.has_ended()) {
     try {
       connect();
       maintain_queue();
@@ -130,7 +102,7 @@ void RenderService::wait_for_queue(const std::string& why, std::stop_token stop)
   connected_ = false;
   queue_wait_ = std::clamp(2 * queue_wait_, first_queue_wait, longest_queue_wait);
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, stop, queue_wait_, [this] { return engine_ended_; });
+  changed_.wait_for(lock, stop, queue_wait_, [this] { return engine_.has_ended(); });
 }
 
 void RenderService::maintain_queue() {
@@ -151,7 +123,7 @@ void RenderService::maintain_queue() {
 }
 
 void RenderService::claim_jobs(const std::stop_token& stop) {
-  while (!stop.stop_requested() && !engine_has_ended() && std::ssize(open_jobs_) < max_jobs_) {
+  while (!stop.stop_requested() && !engine_.has_ended() && std::ssize(open_jobs_) < max_jobs_) {
     auto claimed = parts_.queue.claim();
     if (!claimed) {
       return;
@@ -207,9 +179,7 @@ void RenderService::drain() {
   const auto time = drain_.load();
   spdlog::info("stopping: {} jobs open, up to {} ms for what is in flight", open_jobs_.size(), time.count());
   parts_.manager.stopping();
-  pool_.stop_offering();
-  engine_stop_.request_stop();
-  parts_.renderer.notify();
+  engine_.stop();
   await_open_jobs(Clock::now() + time);
   pool_.cancel_in_flight();
   for (OpenJob& open : open_jobs_) {
@@ -223,8 +193,8 @@ void RenderService::await_open_jobs(Clock::time_point deadline) {
     {
       const auto wake_up = std::min({deadline, next_heartbeat_, Clock::now() + poll_period});
       std::unique_lock lock(mutex_);
-      changed_.wait_until(lock, wake_up, [&] { return engine_failure_ || std::ranges::all_of(open_jobs_, is_over); });
-      if (engine_failure_ || std::ranges::all_of(open_jobs_, is_over)) {
+      const auto is_pointless = [&] { return engine_.has_failed() || std::ranges::all_of(open_jobs_, is_over); };
+      if (changed_.wait_until(lock, wake_up, is_pointless)) {
         return;
       }
     }

@@ -5,6 +5,7 @@
 // called from any.
 #pragma once
 
+#include "daemon/engine_thread.h"
 #include "daemon/render_job.h"
 #include "daemon/renderer.h"
 #include "daemon/systemd.h"
@@ -16,13 +17,11 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <stop_token>
 #include <string>
-#include <thread>
 #include <vector>
 
 namespace audiobookd::daemon {
@@ -54,10 +53,11 @@ struct ServiceSettings {
 
 class RenderService {
 public:
+  /// Starts the engine.
   RenderService(const ServiceParts& parts, const ServiceSettings& settings);
 
-  /// Renders jobs until @p stop is requested, then finishes or releases what is open. A queue that is unavailable is
-  /// waited for, while rendering goes on.
+  /// Renders jobs until @p stop is requested, then finishes or releases what is open. Call once. A queue that is
+  /// unavailable is waited for, while rendering goes on.
   /// @throws jobs::QueueError when the queue refuses this program; std::runtime_error when the engine's device failed.
   /// In both cases open jobs were released as far as possible.
   void run(std::stop_token stop);
@@ -71,7 +71,6 @@ private:
     int logged_tenths = 0;
   };
 
-  void run_engine();
   void serve(std::stop_token stop);
   void connect();
   void wait_for_queue(const std::string& why, std::stop_token stop);
@@ -82,9 +81,9 @@ private:
   void close_finished_jobs();
   void watch_progress();
   void drain();
+  void notify_changed();
   void await_open_jobs(Clock::time_point deadline);
   void say_goodbye();
-  [[nodiscard]] bool engine_has_ended() const;
   [[nodiscard]] std::string describe_worker() const;
 
   const ServiceParts parts_;
@@ -99,11 +98,9 @@ private:
   std::chrono::milliseconds queue_wait_{0}; // 0: the queue answered last time
   bool connected_ = false;
 
-  mutable std::mutex mutex_;
-  std::condition_variable_any changed_;
-  bool engine_ended_ = false;         // protected by mutex_
-  std::exception_ptr engine_failure_; // protected by mutex_
-  std::stop_source engine_stop_;
+  std::mutex mutex_;                    // of changed_
+  std::condition_variable_any changed_; // a job or the engine has ended
+  EngineThread engine_;
   std::vector<OpenJob> open_jobs_; // last: their threads use everything above
 };
 

@@ -32,6 +32,13 @@ int attempt_of(const std::string& metadata) { return nlohmann::json::parse(metad
 
 } // namespace
 
+PoolOptions pool_options(const engine::EngineInfo& info) {
+  PoolOptions options;
+  options.read_ahead = 2 * static_cast<std::size_t>(std::max(1, info.max_batch));
+  options.store_backlog = std::max(options.store_backlog, options.read_ahead);
+  return options;
+}
+
 UtterancePool::UtterancePool(Renderer& renderer, storage::ChunkStore& store, const PoolOptions& options)
     : renderer_(renderer), store_(store), options_(options),
       lanes_(options.store_threads, options.store_backlog, [this] { renderer_.notify(); }) {}

@@ -41,6 +41,9 @@ struct PoolOptions {
   int max_retries = 2;            ///< of one piece, each with other random numbers
 };
 
+/// Options that suit the batch of an engine.
+[[nodiscard]] PoolOptions pool_options(const engine::EngineInfo& info);
+
 /// Where a piece is. Waveforms on their way to the store count as `delivered`.
 enum class PieceState { missing, in_flight, delivered, stored };
 

@@ -1,0 +1,125 @@
+// The command's version of what render_job and render_service do for the queue.
+#include "daemon/render_command.h"
+
+#include "daemon/engine_thread.h"
+#include "daemon/errors.h"
+#include "daemon/progress_bar.h"
+#include "storage/local_storage.h"
+#include "storage/publisher.h"
+
+#include <condition_variable>
+#include <fmt/format.h>
+#include <mutex>
+#include <ostream>
+#include <thread>
+
+namespace audiobookd::daemon {
+namespace {
+
+constexpr std::chrono::milliseconds redraw_period{200};
+constexpr std::uint64_t store_bytes = std::uint64_t{16} << 30;
+
+/// Draws the bar while it lives.
+class ProgressTicker {
+public:
+  ProgressTicker(const Terminal& terminal, const BookProgress& progress)
+      : bar_(terminal.status, terminal.draws_bar, ProgressBar::Clock::now()), thread_([this, &progress](auto stop) {
+          std::unique_lock lock(mutex_);
+          while (!stop.stop_requested()) {
+            bar_.show(progress.fraction(), progress.audio_seconds(), ProgressBar::Clock::now());
+            wake_.wait_for(lock, stop, redraw_period, [] { return false; });
+          }
+          bar_.show(progress.fraction(), progress.audio_seconds(), ProgressBar::Clock::now());
+          bar_.finish();
+        }) {}
+
+private:
+  ProgressBar bar_;
+  std::mutex mutex_; // of wake_
+  std::condition_variable_any wake_;
+  std::jthread thread_; // last: uses everything above
+};
+
+jobs::Document read_document(const std::filesystem::path& file) {
+  const jobs::DocumentLimits limits;
+  const auto absolute = std::filesystem::weakly_canonical(file); // a person may link to where he likes
+  const storage::LocalStorage storage({.input = absolute.parent_path(), .output = absolute.parent_path()});
+  return jobs::parse_document(storage.read_input(absolute.filename().string(), limits.max_bytes), file, limits);
+}
+
+void check_output(const RenderOptions& options) {
+  if (!options.replace && std::filesystem::exists(options.output)) {
+    throw std::runtime_error("'" + options.output.string() + "' exists already; --force replaces it");
+  }
+}
+
+std::string claim_name(const std::filesystem::path& output) {
+  return "render-" + engine::HashBuilder().add(std::filesystem::absolute(output).string()).finish().hex();
+}
+
+BookRequest make_request(const RenderOptions& options, jobs::Document document) {
+  BookRequest request;
+  request.document = std::move(document);
+  request.options = options.book;
+  request.mp3 = options.mp3;
+  request.fallback_title = options.input.stem().string();
+  return request;
+}
+
+void publish(storage::Publication& publication, const RenderOptions& options) {
+  const auto if_exists = options.replace ? storage::IfExists::replace : storage::IfExists::fail;
+  if (publication.commit(if_exists, {}) == storage::PublishResult::exists) {
+    throw std::runtime_error("'" + options.output.string() + "' appeared meanwhile; --force replaces it");
+  }
+}
+
+} // namespace
+
+BookReport render_file(const RenderOptions& options, const std::function<std::unique_ptr<Renderer>()>& load,
+                       const Terminal& terminal, std::stop_token stop) {
+  check_output(options);
+  const BookRequest request = make_request(options, read_document(options.input));
+  const auto publication = storage::FilePublication::at(options.output);
+  const std::unique_ptr<Renderer> renderer = load();
+  storage::ChunkStore store({.folder = options.chunk_store, .max_bytes = store_bytes});
+  UtterancePool pool(*renderer, store, pool_options(renderer->info()));
+  EngineThread engine(*renderer, pool, [] {});
+  const std::stop_callback interrupt(stop, [&] {
+    engine.stop();
+    pool.cancel_in_flight();
+  });
+
+  ChunkClaim claim(store, claim_name(options.output));
+  const auto progress = std::make_shared<BookProgress>();
+  try {
+    BookReport report;
+    {
+      const ProgressTicker ticker(terminal, *progress);
+      report = render_book({*renderer, pool, store}, request, claim, *publication, progress, stop);
+    }
+    publish(*publication, options);
+    return report;
+  } catch (const Interrupted&) {
+    engine.rethrow_failure();
+    throw;
+  }
+}
+
+std::string summarise(const BookReport& report) {
+  const engine::EngineStats& stats = report.engine;
+  std::string text =
+      fmt::format("{} words in {} chapters, {} utterances: {} rendered, {} reused\n"
+                  "{} of audio in {:.1f} s: {:.1f} x real time ({}, {})\n"
+                  "seconds per stage: prefill {:.2f}, decode {:.2f}, encoder {:.2f}, CFM {:.2f}, vocoder {:.2f}, "
+                  "encode {:.2f}\n",
+                  report.words, report.chapters, report.utterances, report.rendered,
+                  report.utterances - report.rendered, format_duration(report.audio_seconds), report.wall_seconds,
+                  report.times_real_time(), report.model, report.device, stats.prefill_seconds, stats.decode_seconds,
+                  stats.encoder_seconds, stats.cfm_seconds, stats.vocoder_seconds, report.encode_seconds);
+  for (const std::string& warning : report.warnings) {
+    text += "warning: " + warning + "\n";
+  }
+  return text;
+}
+
+} // namespace audiobookd::daemon

@@ -1,0 +1,46 @@
+// `audiobookd render`: one book without a queue, through the same pipeline as the daemon's jobs.
+//
+// Blocks; one call at a time per output file.
+#pragma once
+
+#include "daemon/book_renderer.h"
+#include "engine/engine.h"
+#include "storage/mp3_encoder.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <iosfwd>
+#include <memory>
+#include <stop_token>
+#include <string>
+
+namespace audiobookd::daemon {
+
+struct RenderOptions {
+  std::filesystem::path input;
+  std::filesystem::path output;
+  std::filesystem::path chunk_store;
+  BookOptions book;
+  storage::Mp3Settings mp3;
+  bool replace = false; ///< an output that exists
+};
+
+/// Where a command speaks to.
+struct Terminal {
+  std::ostream& out;    ///< results
+  std::ostream& status; ///< progress
+  bool draws_bar = false;
+};
+
+/// Renders @p options.input to @p options.output. Chunks are kept in the store: a second run renders what changed.
+/// @param load makes the renderer, after all that can be checked without it was checked.
+/// @throws std::runtime_error: the output exists and is not to be replaced; whatever ends a rendering.
+/// Interrupted when @p stop was requested; what was finished is kept.
+BookReport render_file(const RenderOptions& options, const std::function<std::unique_ptr<Renderer>()>& load,
+                       const Terminal& terminal, std::stop_token stop);
+
+/// What was done, in a few lines.
+[[nodiscard]] std::string summarise(const BookReport& report);
+
+} // namespace audiobookd::daemon
