@@ -65,7 +65,7 @@ TEST(TagsTest, LeavesEmptyFieldsAndUnknownLanguagesOut) {
 
 TEST(TagsTest, RemovesControlCharactersAndRepairsUtf8) {
   Tags tags;
-  tags.title = std::string("a\0b\x1b[31m\nc\td\x7f\xc2\x85", 16) + "e\xff\xc3(\xed\xa0\x80\xf0\x9f\x90\x8b";
+  tags.title = std::string("a\0b\x1b[31m\nc\td\x7f\xc2\x85", 15) + "e\xff\xc3(\xed\xa0\x80\xf0\x9f\x90\x8b";
   EXPECT_EQ(frame(text_of(render_id3v2(tags, {})), "TIT2"), "ab[31m c de\uFFFD\uFFFD(\uFFFD\uFFFD\uFFFD\U0001F40B");
 }
 
