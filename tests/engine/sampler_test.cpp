@@ -1,0 +1,111 @@
+// Draws follow the processed probabilities (chi-squared), and rows do not influence one another.
+#include "engine/philox.h"
+#include "engine/sampler.h"
+#include "tests/engine/golden.h"
+
+#include <ATen/ATen.h>
+#include <cmath>
+
+namespace audiobookd::tests {
+namespace {
+
+using engine::SamplerRows;
+using engine::SamplingParams;
+
+/// Upper tail of the chi-squared distribution by the Wilson-Hilferty normal approximation.
+double chi_squared_p(double statistic, double degrees) {
+  const double z = (std::cbrt(statistic / degrees) - (1 - 2 / (9 * degrees))) / std::sqrt(2 / (9 * degrees));
+  return 0.5 * std::erfc(z / std::sqrt(2.0));
+}
+
+/// p value of @p counts against @p probs; cells with an expectation below 5 are pooled.
+double goodness_of_fit(const at::Tensor& counts, const at::Tensor& probs, double draws) {
+  double statistic = 0;
+  double pooled_expected = 0;
+  double pooled_count = 0;
+  int cells = 0;
+  for (std::int64_t i = 0; i < probs.size(0); ++i) {
+    const double expected = probs[i].item<double>() * draws;
+    const double count = counts[i].item<double>();
+    if (expected < 5) {
+      pooled_expected += expected;
+      pooled_count += count;
+      continue;
+    }
+    statistic += (count - expected) * (count - expected) / expected;
+    ++cells;
+  }
+  if (pooled_expected >= 5) {
+    statistic += (pooled_count - pooled_expected) * (pooled_count - pooled_expected) / pooled_expected;
+    ++cells;
+  }
+  return chi_squared_p(statistic, cells - 1);
+}
+
+void expect_draws_follow_probabilities() {
+  at::manual_seed(9);
+  constexpr int draws = 20000;
+  SamplingParams params;
+  params.min_p = 0.01f;
+  const at::Tensor logits = (at::randn({1, 500}) * 2).to(test_device());
+  const SamplerRows one = SamplerRows::from(std::vector{params}, test_device());
+  const at::Tensor seen = at::zeros_like(logits, at::kBool);
+  const at::Tensor processed = engine::process_logits(logits, logits, seen, one);
+  const at::Tensor probs = at::softmax(processed.to(at::kDouble), -1)[0].cpu();
+  at::Tensor uniforms = at::empty({draws, 1}, at::kDouble);
+  const auto stream = engine::random_stream(1, {2, 3}, 0);
+  for (int i = 0; i < draws; ++i) {
+    uniforms.data_ptr<double>()[i] =
+        engine::uniform(stream, engine::RandomPurpose::t3_draw, static_cast<unsigned>(i), 0);
+  }
+  const SamplerRows rows = SamplerRows::from(std::vector<SamplingParams>(draws, params), test_device());
+  const at::Tensor drawn =
+      engine::draw(processed.expand({draws, -1}).contiguous(), uniforms.to(test_device()), rows).cpu();
+  const at::Tensor counts = at::bincount(drawn, {}, 500).to(at::kDouble);
+  EXPECT_EQ(counts.masked_select(probs == 0).sum().item<double>(), 0) << "a removed token was drawn";
+  EXPECT_GT(goodness_of_fit(counts, probs, draws), 1e-4);
+}
+
+TEST(Sampler, DrawsFollowTheProbabilities) { expect_draws_follow_probabilities(); }
+TEST(GpuSampler, DrawsFollowTheProbabilities) { expect_draws_follow_probabilities(); }
+
+TEST(Sampler, GoodnessOfFitRejectsAWrongDistribution) {
+  const at::Tensor probs = at::full({10}, 0.1, at::kDouble);
+  at::Tensor counts = at::full({10}, 1000, at::kDouble);
+  EXPECT_GT(goodness_of_fit(counts, probs, 10000), 0.9);
+  counts[0] = 1200;
+  counts[1] = 800;
+  EXPECT_LT(goodness_of_fit(counts, probs, 10000), 1e-4);
+}
+
+TEST(Sampler, ExtremeUniformsNeverDrawRemovedTokens) {
+  at::Tensor processed = at::full({2, 6}, -std::numeric_limits<float>::infinity());
+  processed.select(1, 2).fill_(1.0f);
+  processed.select(1, 4).fill_(0.0f);
+  const SamplerRows rows = SamplerRows::from(std::vector<SamplingParams>(2), at::kCPU);
+  const at::Tensor drawn = engine::draw(processed, at::tensor({1e-12, 1 - 1e-12}, at::kDouble).unsqueeze(1), rows);
+  EXPECT_EQ(drawn[0].item<std::int64_t>(), 2);
+  EXPECT_EQ(drawn[1].item<std::int64_t>(), 4);
+}
+
+TEST(Sampler, RowsKeepTheirOwnParameters) {
+  at::manual_seed(4);
+  const at::Tensor cond = at::randn({4, 300}) * 3;
+  const at::Tensor uncond = at::randn({4, 300}) * 3;
+  const at::Tensor seen = at::rand({4, 300}) < 0.1;
+  std::vector<SamplingParams> params(4);
+  params[1].top_p = 0.8f;
+  params[2].cfg_weight = 1.5f;
+  params[3].temperature = 0.3f;
+  params[3].repetition_penalty = 2;
+  const at::Tensor together = engine::process_logits(cond, uncond, seen, SamplerRows::from(params, at::kCPU));
+  for (std::int64_t row = 0; row < 4; ++row) {
+    const SamplerRows own = SamplerRows::from(std::span(params).subspan(static_cast<std::size_t>(row), 1), at::kCPU);
+    const at::Tensor alone =
+        engine::process_logits(cond.narrow(0, row, 1), uncond.narrow(0, row, 1), seen.narrow(0, row, 1), own);
+    EXPECT_TRUE(at::equal(alone[0], together[row])) << "row " << row;
+  }
+}
+
+} // namespace
+} // namespace audiobookd::tests
