@@ -29,7 +29,7 @@ inline constexpr char32_t replacement_character = 0xFFFD;
 /// Property Lowercase, as Python's str.islower() sees a single character.
 [[nodiscard]] bool is_lower(char32_t c) noexcept;
 
-/// Full, locale-independent upper-case mapping of one character: "ß" becomes "SS".
+/// Full, locale-independent upper-case mapping of one character (a Unicode scalar value): "ß" becomes "SS".
 [[nodiscard]] std::u32string to_upper(char32_t c);
 
 } // namespace audiobookd::engine::unicode

@@ -1,8 +1,8 @@
 // Character classes and capital letters without ICU, for the engine-only build. Any thread.
 //
-// Limits: word characters are those of Unicode 14 (categories L, M, Nl, Nd, Pc, join controls, circled letters);
-// capital letters are known for Latin (Basic to Extended-A, Extended Additional), Greek, Cyrillic and Armenian, and
-// every other letter counts as having none.
+// Limits: word characters are those of Unicode 14 (categories L, M, Nl, Nd, Pc, join controls, circled letters). Capitals
+// are known for Latin (Basic to Extended-A, Extended Additional), modern Greek, Cyrillic and Armenian; any other letter
+// counts as having none.
 #include "engine/unicode.h"
 
 #include <algorithm>
