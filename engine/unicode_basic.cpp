@@ -1,8 +1,8 @@
 // Character classes and capital letters without ICU, for the engine-only build. Any thread.
 //
-// Limits: word characters are those of Unicode 14 (categories L, M, Nl, Nd, Pc, join controls, circled letters). Capitals
-// are known for Latin (Basic to Extended-A, Extended Additional), modern Greek, Cyrillic and Armenian; any other letter
-// counts as having none.
+// Limits: word characters are those of Unicode 14 (categories L, M, Nl, Nd, Pc, join controls, circled letters).
+// Capitals are known for Latin (Basic to Extended-A, Extended Additional), modern Greek, Cyrillic and Armenian; any
+// other letter counts as having none.
 #include "engine/unicode.h"
 
 #include <algorithm>
@@ -209,6 +209,7 @@ constexpr auto case_runs = std::to_array<CaseRun>({
     {0x4D1, 0x52F, 2, -1},
     {0x561, 0x586, 1, -48},
     {0x1E01, 0x1E95, 2, -1},
+    {0x1E9B, 0x1E9B, 1, -59},
     {0x1EA1, 0x1EFF, 2, -1},
 });
 
