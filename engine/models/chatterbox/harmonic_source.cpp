@@ -26,7 +26,8 @@ HarmonicSource::HarmonicSource(const HiftConfig& config, const StateDict& weight
 /// summed in double and every partial sum is rounded to fp32: a sum in fp32 drifts audibly within a second.
 at::Tensor HarmonicSource::angles(const at::Tensor& f0) const {
   const at::Tensor harmonics = at::arange(1, num_harmonics_ + 1, f0.options()).unsqueeze(1);
-  const at::Tensor cycles_per_sample = f0 * harmonics / sample_rate;
+  // Divided by a tensor: CUDA divides by a number by multiplying with its reciprocal, and the last bit adds up.
+  const at::Tensor cycles_per_sample = f0 * harmonics / at::full({1}, sample_rate, f0.options());
   const at::Tensor increments = cycles_per_sample.unsqueeze(2)
                                     .expand({num_harmonics_, f0.size(0), samples_per_frame_})
                                     .reshape({num_harmonics_, -1});
