@@ -1,0 +1,460 @@
+#include "engine/chatterbox_engine.h"
+
+#include "engine/models/chatterbox/text_norm.h"
+#include "engine/safetensors.h"
+
+#include <ATen/ATen.h>
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <iterator>
+#include <stdexcept>
+#include <thread>
+
+namespace audiobookd::engine {
+namespace {
+
+using chatterbox::DecodeRequest;
+using chatterbox::DecodeResult;
+
+constexpr int max_new_tokens = 1000;                // of the reference
+constexpr int typical_positions = 768;              // an utterance of 16 s with its prompt, and room to run over
+constexpr std::int64_t cpu_cache_bytes = 2LL << 30; // KV cache on the CPU at most, by default
+constexpr double gpu_cache_fraction = 0.6;          // of the memory that is free after loading
+constexpr int largest_default_batch = 160;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::string read_file(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+}
+
+} // namespace
+
+int predict_speech_tokens(std::string_view text) {
+  constexpr double tokens_per_character = 1.55; // of English
+  constexpr int fewest = 8;                     // a third of a second
+  const auto is_first_byte = [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; };
+  const auto characters = static_cast<double>(std::count_if(text.begin(), text.end(), is_first_byte));
+  return std::max(fewest, static_cast<int>(std::ceil(tokens_per_character * characters)));
+}
+
+namespace {
+
+Hash128 hash_weights(const std::filesystem::path& checkpoint) {
+  HashBuilder hash;
+  for (const char* name : {"t3_cfg.safetensors", "s3gen.safetensors"}) {
+    hash.add(hash128(SafetensorsFile(checkpoint / name).bytes()));
+  }
+  return hash.add(read_file(checkpoint / "config.json")).add(read_file(checkpoint / "tokenizer.json")).finish();
+}
+
+void check_range(const char* field, double value, double low, double high, bool low_excluded = false) {
+  if (!(value >= low && value <= high) || (low_excluded && value == low)) {
+    throw std::invalid_argument(std::string(field) + " is " + std::to_string(value) + "; expected " +
+                                (low_excluded ? "more than " : "at least ") + std::to_string(low) + " and at most " +
+                                std::to_string(high));
+  }
+}
+
+void check(const Utterance& u) {
+  check_range("cfg_weight", u.sampling.cfg_weight, 0, 5);
+  check_range("repetition_penalty", u.sampling.repetition_penalty, 1, 10);
+  check_range("temperature", u.sampling.temperature, 0, 5, true);
+  check_range("min_p", u.sampling.min_p, 0, 1);
+  check_range("top_p", u.sampling.top_p, 0, 1, true);
+  check_range("exaggeration", u.exaggeration, 0, 2);
+  check_range("cfm_steps", u.cfm_steps, 1, 100);
+  check_range("forced_tokens", u.forced_tokens, 0, 4096);
+  for (const std::int32_t token : u.speech_tokens) {
+    check_range("speech token", token, 0, 6560);
+  }
+}
+
+int threads_of(const EngineOptions& options) {
+  return options.cpu_threads > 0 ? options.cpu_threads
+                                 : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+} // namespace
+
+Engine::Impl::Impl(const EngineOptions& options)
+    : device_(resolve_device(options.device)), config_(chatterbox::Config::load(options.checkpoint)) {
+  if (options.max_batch < 0 || options.synthesis_batch < 0 || options.cpu_threads < 0) {
+    throw std::invalid_argument("max_batch, synthesis_batch and cpu_threads must not be negative");
+  }
+  const int threads = threads_of(options);
+  decode_threads_ = device_.is_cuda() ? 1 : std::max(1, threads / 2);
+  synthesis_threads_ = device_.is_cuda() ? 1 : std::max(1, threads - threads / 2);
+  // On the CPU utterances are synthesised one by one: then an utterance's samples are the same in any company.
+  synthesis_batch_ = options.synthesis_batch > 0 ? static_cast<std::size_t>(options.synthesis_batch)
+                     : device_.is_cuda()         ? 16
+                                                 : 1;
+  const StageScope scope(device_, Stage::decode, threads);
+  load_models(options);
+  load_voices(options);
+  const int max_batch = options.max_batch > 0 ? options.max_batch : default_max_batch();
+  const int rows = 2;
+  const int longest = t3_->prompt_length(static_cast<std::size_t>(config_.t3.text_pos_rows - 2)) + max_new_tokens;
+  const int pages = rows * std::max(max_batch * KvCache::pages_for(typical_positions), KvCache::pages_for(longest));
+  decoder_ = std::make_unique<chatterbox::Decoder>(*t3_, max_batch, pages);
+
+  info_.model = "chatterbox-" + config_.variant;
+  info_.device = device_name(device_);
+  info_.dtype = "fp32";
+  info_.max_batch = max_batch;
+  info_.synthetic = config_.synthetic;
+  info_.weights_hash = hash_weights(options.checkpoint);
+  for (const auto& [name, voice] : voices_) {
+    info_.voices.push_back(name);
+  }
+}
+
+void Engine::Impl::load_models(const EngineOptions& options) {
+  if (config_.variant != "english") {
+    throw std::runtime_error((options.checkpoint / "config.json").string() + ": variant \"" + config_.variant +
+                             "\" is not supported; this version renders \"english\"");
+  }
+  const StateDict t3 = StateDict::from_safetensors(options.checkpoint / "t3_cfg.safetensors", device_);
+  t3_ = std::make_unique<chatterbox::T3>(config_.t3, t3);
+  t3.verify();
+  const StateDict s3gen = StateDict::from_safetensors(options.checkpoint / "s3gen.safetensors", device_);
+  s3gen_ = std::make_unique<chatterbox::S3Gen>(config_.flow, config_.hift, s3gen);
+  s3gen.ignore("tokenizer."); // the modules that turn a clip into a voice
+  s3gen.ignore("speaker_encoder.");
+  s3gen.verify();
+  tokenizer_ = std::make_unique<BpeTokenizer>(chatterbox::load_english_tokenizer(options.checkpoint, config_.t3));
+}
+
+void Engine::Impl::load_voices(const EngineOptions& options) {
+  voices_["default"] = std::make_shared<const chatterbox::Voice>(
+      chatterbox::Voice::from_conds(options.checkpoint / "conds.pt", device_));
+}
+
+std::int64_t Engine::Impl::cache_bytes(int max_batch) const {
+  const std::int64_t pages = 2LL * max_batch * KvCache::pages_for(typical_positions);
+  return KvCache::bytes(config_.t3.num_layers, config_.t3.num_heads, config_.t3.head_dim, pages, at::kFloat);
+}
+
+int Engine::Impl::default_max_batch() const {
+  const std::int64_t budget =
+      device_.is_cuda()
+          ? static_cast<std::int64_t>(gpu_cache_fraction * static_cast<double>(free_device_memory(device_)))
+          : cpu_cache_bytes;
+  const std::int64_t most = device_.is_cuda() ? largest_default_batch : 32;
+  return static_cast<int>(std::clamp<std::int64_t>(budget / cache_bytes(1), 1, most));
+}
+
+const chatterbox::Voice& Engine::Impl::voice(std::string_view name) const {
+  const auto found = voices_.find(name);
+  if (found == voices_.end()) {
+    std::string known;
+    for (const auto& [other, unused] : voices_) {
+      known += (known.empty() ? "" : ", ") + other;
+    }
+    throw std::invalid_argument("voice \"" + std::string(name) + "\" does not exist (there are: " + known + ")");
+  }
+  return *found->second;
+}
+
+std::string Engine::Impl::chunk_key(const Utterance& u) const {
+  HashBuilder hash;
+  hash.add(static_cast<std::uint64_t>(audio_revision)).add(info_.weights_hash).add(voice(u.voice).content_hash);
+  hash.add(u.key).add(u.seed).add(info_.dtype).add(device_.is_cuda() ? "cuda" : "cpu");
+  for (const double value : {static_cast<double>(u.exaggeration), static_cast<double>(u.sampling.cfg_weight),
+                             static_cast<double>(u.sampling.repetition_penalty),
+                             static_cast<double>(u.sampling.temperature), static_cast<double>(u.sampling.min_p),
+                             static_cast<double>(u.sampling.top_p), static_cast<double>(u.sampling.greedy),
+                             static_cast<double>(u.cfm_steps), static_cast<double>(u.forced_tokens)}) {
+    hash.add(value);
+  }
+  return hash.finish().hex();
+}
+
+EngineStats Engine::Impl::stats() const {
+  const std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+void Engine::Impl::notify() noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    wake_ = true;
+  }
+  woken_.notify_all();
+}
+
+void Engine::Impl::cancel(UtteranceId id) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = open_.find(id);
+    if (found == open_.end()) {
+      return;
+    }
+    found->second = true;
+    cancellations_ = true;
+  }
+  notify();
+}
+
+// ---------------------------------------------------------------------------------------------- the decode thread
+
+void Engine::Impl::run(WorkSource& source, Sink& sink, const std::stop_token& stop) {
+  const StageScope scope(device_, Stage::decode, decode_threads_);
+  SynthesisQueue synthesis(synthesis_batch_, 4 * synthesis_batch_ + 4);
+  {
+    const std::lock_guard lock(mutex_);
+    open_.clear();
+    failure_ = nullptr;
+  }
+  Session session{source, sink, synthesis};
+  const std::stop_callback wake_on_stop(stop, [this] { notify(); });
+  struct Closer { // joins the synthesis thread on every way out
+    SynthesisQueue& queue;
+    std::thread thread;
+    ~Closer() {
+      queue.close();
+      thread.join();
+    }
+  } closer{synthesis, std::thread([this, &synthesis, &sink] { synthesise(synthesis, sink); })};
+
+  for (;;) {
+    apply_cancellations(session);
+    if (!stop.stop_requested() && !synthesis.full()) {
+      pull(session);
+    }
+    admit(session);
+    synthesis.set_draining(decoder_->active() == 0);
+    if (decoder_->active() > 0) {
+      decode(session);
+    } else if (stop.stop_requested() && session.waiting.empty() && synthesis.idle()) {
+      break;
+    } else if (session.waiting.empty()) {
+      wait_for_work();
+    }
+    const std::lock_guard lock(mutex_);
+    if (failure_) {
+      std::rethrow_exception(failure_);
+    }
+  }
+}
+
+void Engine::Impl::pull(Session& session) {
+  const int capacity = decoder_->free_places() - static_cast<int>(session.waiting.size());
+  if (capacity <= 0) {
+    return;
+  }
+  for (Utterance& utterance : session.source.next(static_cast<std::size_t>(capacity))) {
+    accept(session, std::move(utterance));
+  }
+}
+
+void Engine::Impl::accept(Session& session, Utterance utterance) {
+  const UtteranceId id = utterance.id;
+  {
+    const std::lock_guard lock(mutex_);
+    open_.emplace(id, false);
+  }
+  try {
+    check(utterance);
+    DecodeRequest request = prepare(utterance);
+    std::vector<std::int32_t> tokens = std::move(utterance.speech_tokens);
+    session.utterances.emplace(id, std::move(utterance));
+    if (tokens.empty()) {
+      session.waiting.push_back(std::move(request));
+    } else {
+      to_synthesis(session, id, std::move(tokens), false);
+    }
+  } catch (const std::invalid_argument& error) {
+    fail(session, id, error.what());
+  }
+}
+
+DecodeRequest Engine::Impl::prepare(const Utterance& u) const {
+  static_cast<void>(voice(u.voice)); // says which voices there are
+  DecodeRequest request;
+  request.id = u.id;
+  request.text_ids = chatterbox::encode_english(*tokenizer_, chatterbox::punc_norm(u.text));
+  request.voice = voices_.find(u.voice)->second;
+  request.exaggeration = u.exaggeration;
+  request.sampling = u.sampling;
+  request.random = random_stream(u.seed, u.key, static_cast<std::uint32_t>(u.attempt));
+  const int predicted = predict_speech_tokens(u.text);
+  const int limit = std::min(max_new_tokens, config_.t3.max_speech_tokens);
+  request.forced = u.forced_tokens > 0 || config_.synthetic; // synthetic weights never stop by themselves
+  if (request.forced) {
+    request.max_tokens = u.forced_tokens > 0 ? u.forced_tokens : std::min(limit, predicted);
+    check_range("forced_tokens", request.max_tokens, 1, config_.t3.max_speech_tokens);
+  } else {
+    request.max_tokens = std::min(limit, static_cast<int>(std::ceil(2.2 * predicted)) + 32);
+  }
+  if (u.text.find_first_not_of(" \t\r\n") == std::string::npos) {
+    throw std::invalid_argument("the text of the utterance is empty");
+  }
+  if (request.text_ids.size() + 2 > static_cast<std::size_t>(config_.t3.text_pos_rows)) {
+    throw std::invalid_argument("the text has " + std::to_string(request.text_ids.size()) +
+                                " tokens; the model reads at most " + std::to_string(config_.t3.text_pos_rows - 2));
+  }
+  return request;
+}
+
+void Engine::Impl::fail(Session& session, UtteranceId id, const std::string& why) {
+  session.utterances.erase(id);
+  if (!take_if_open(id)) {
+    return;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    ++stats_.utterances_failed;
+  }
+  session.sink.failed(id, why);
+}
+
+void Engine::Impl::admit(Session& session) {
+  while (!session.waiting.empty()) {
+    DecodeRequest& request = session.waiting.front();
+    const UtteranceId id = request.id;
+    try {
+      if (!decoder_->fits(request)) {
+        return;
+      }
+      const auto start = std::chrono::steady_clock::now();
+      decoder_->admit(request);
+      const std::lock_guard lock(mutex_);
+      stats_.prefill_seconds += seconds_since(start);
+    } catch (const std::invalid_argument& error) {
+      fail(session, id, error.what());
+    }
+    session.waiting.pop_front();
+  }
+}
+
+void Engine::Impl::decode(Session& session) {
+  const int rows = decoder_->active();
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<DecodeResult> results = decoder_->step();
+  {
+    const std::lock_guard lock(mutex_);
+    stats_.decode_seconds += seconds_since(start);
+    stats_.decode_steps += 1;
+    stats_.decode_rows += static_cast<std::uint64_t>(rows);
+    for (const DecodeResult& result : results) {
+      stats_.tokens += result.speech_tokens.size();
+    }
+  }
+  for (DecodeResult& result : results) {
+    if (result.speech_tokens.empty()) {
+      fail(session, result.id, "the model produced no speech for this text");
+      continue;
+    }
+    session.sink.tokens(result.id, result.speech_tokens);
+    to_synthesis(session, result.id, std::move(result.speech_tokens), result.hit_token_limit);
+  }
+}
+
+void Engine::Impl::to_synthesis(Session& session, UtteranceId id, std::vector<std::int32_t> tokens, bool hit_limit) {
+  const auto found = session.utterances.find(id);
+  const Utterance& u = found->second;
+  session.synthesis.push({id, std::move(tokens), voices_.find(u.voice)->second, u.cfm_steps,
+                          random_stream(u.seed, u.key, static_cast<std::uint32_t>(u.attempt)), hit_limit});
+  session.utterances.erase(found);
+}
+
+void Engine::Impl::apply_cancellations(Session& session) {
+  std::vector<UtteranceId> cancelled;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!std::exchange(cancellations_, false)) {
+      return;
+    }
+    for (const auto& [id, is_cancelled] : open_) {
+      if (is_cancelled) {
+        cancelled.push_back(id);
+      }
+    }
+  }
+  for (const UtteranceId id : cancelled) {
+    const auto waits = std::find_if(session.waiting.begin(), session.waiting.end(),
+                                    [id](const DecodeRequest& request) { return request.id == id; });
+    const bool was_waiting = waits != session.waiting.end();
+    if (was_waiting) {
+      session.waiting.erase(waits);
+    }
+    if (was_waiting || decoder_->cancel(id) || session.synthesis.remove(id)) {
+      session.utterances.erase(id);
+      static_cast<void>(take_if_open(id));
+    } // else it is being synthesised: dropped when done
+  }
+}
+
+void Engine::Impl::wait_for_work() {
+  std::unique_lock lock(mutex_);
+  woken_.wait(lock, [this] { return wake_; });
+  wake_ = false;
+}
+
+bool Engine::Impl::take_if_open(UtteranceId id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = open_.find(id);
+  if (found == open_.end()) {
+    return false;
+  }
+  const bool cancelled = found->second;
+  open_.erase(found);
+  return !cancelled;
+}
+
+// ------------------------------------------------------------------------------------------- the synthesis thread
+
+void Engine::Impl::synthesise(SynthesisQueue& queue, Sink& sink) noexcept {
+  try {
+    const StageScope scope(device_, Stage::synthesis, synthesis_threads_);
+    for (;;) {
+      std::vector<SynthesisTask> batch = queue.take();
+      if (batch.empty()) {
+        return;
+      }
+      synthesise_batch(std::move(batch), sink);
+      queue.done();
+      notify(); // the decode thread may admit again, or be done
+    }
+  } catch (...) {
+    {
+      const std::lock_guard lock(mutex_);
+      failure_ = std::current_exception();
+    }
+    notify();
+  }
+}
+
+void Engine::Impl::synthesise_batch(std::vector<SynthesisTask> batch, Sink& sink) {
+  std::vector<chatterbox::SynthesisRequest> requests;
+  for (const SynthesisTask& task : batch) {
+    requests.push_back({task.speech_tokens, &task.voice->prompt, task.cfm_steps, task.random});
+  }
+  chatterbox::Synthesis synthesis = s3gen_->synthesize(requests);
+  {
+    const std::lock_guard lock(mutex_);
+    stats_.encoder_seconds += synthesis.seconds.encoder;
+    stats_.cfm_seconds += synthesis.seconds.cfm;
+    stats_.vocoder_seconds += synthesis.seconds.vocoder;
+  }
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    if (!take_if_open(batch[i].id)) {
+      continue;
+    }
+    Waveform waveform{std::move(synthesis.waveforms[i]), info_.sample_rate, batch[i].hit_token_limit};
+    {
+      const std::lock_guard lock(mutex_);
+      ++stats_.utterances_finished;
+      stats_.audio_seconds += static_cast<double>(waveform.samples.size()) / waveform.sample_rate;
+    }
+    sink.finished(batch[i].id, std::move(waveform));
+  }
+}
+
+} // namespace audiobookd::engine

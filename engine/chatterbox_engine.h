@@ -1,0 +1,95 @@
+// The Chatterbox implementation behind engine.h: decoding on the engine thread, synthesis on a thread of its own.
+//
+//   source -> waiting -> Decoder (T3) -> SynthesisQueue -> S3Gen -> sink
+//
+// Threads: run() is the decode thread; it starts and joins the synthesis thread. Everything else may be called from
+// any thread.
+#pragma once
+
+#include "engine/device.h"
+#include "engine/engine.h"
+#include "engine/models/chatterbox/config.h"
+#include "engine/models/chatterbox/decoder.h"
+#include "engine/models/chatterbox/s3gen.h"
+#include "engine/models/chatterbox/t3.h"
+#include "engine/models/chatterbox/voice.h"
+#include "engine/synthesis_queue.h"
+#include "engine/tokenizer.h"
+
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+namespace audiobookd::engine {
+
+/// Speech tokens that @p text will probably take.
+[[nodiscard]] int predict_speech_tokens(std::string_view text);
+
+class Engine::Impl {
+public:
+  explicit Impl(const EngineOptions& options);
+
+  void run(WorkSource& source, Sink& sink, const std::stop_token& stop);
+  void notify() noexcept;
+  void cancel(UtteranceId id) noexcept;
+  [[nodiscard]] const EngineInfo& info() const noexcept { return info_; }
+  [[nodiscard]] EngineStats stats() const;
+  [[nodiscard]] const chatterbox::Voice& voice(std::string_view name) const;
+  [[nodiscard]] std::string chunk_key(const Utterance& utterance) const;
+
+private:
+  /// What run() keeps between its steps.
+  struct Session {
+    WorkSource& source;
+    Sink& sink;
+    SynthesisQueue& synthesis;
+    std::deque<chatterbox::DecodeRequest> waiting{};         // prepared, not yet admitted
+    std::unordered_map<UtteranceId, Utterance> utterances{}; // from the source until synthesis takes over
+  };
+
+  void load_models(const EngineOptions& options);
+  void load_voices(const EngineOptions& options);
+  [[nodiscard]] int default_max_batch() const;
+  [[nodiscard]] std::int64_t cache_bytes(int max_batch) const;
+
+  void pull(Session& session);
+  void accept(Session& session, Utterance utterance);
+  void admit(Session& session);
+  void decode(Session& session);
+  void to_synthesis(Session& session, UtteranceId id, std::vector<std::int32_t> tokens, bool hit_limit);
+  void fail(Session& session, UtteranceId id, const std::string& why);
+  void apply_cancellations(Session& session);
+  void wait_for_work();
+
+  void synthesise(SynthesisQueue& queue, Sink& sink) noexcept;
+  void synthesise_batch(std::vector<SynthesisTask> batch, Sink& sink);
+
+  [[nodiscard]] chatterbox::DecodeRequest prepare(const Utterance& utterance) const;
+  [[nodiscard]] bool take_if_open(UtteranceId id);
+
+  at::Device device_;
+  chatterbox::Config config_;
+  int decode_threads_ = 1;
+  int synthesis_threads_ = 1;
+  std::size_t synthesis_batch_ = 1;
+  std::unique_ptr<chatterbox::T3> t3_;
+  std::unique_ptr<chatterbox::S3Gen> s3gen_;
+  std::unique_ptr<BpeTokenizer> tokenizer_;
+  std::map<std::string, std::shared_ptr<const chatterbox::Voice>, std::less<>> voices_;
+  std::unique_ptr<chatterbox::Decoder> decoder_;
+  EngineInfo info_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable woken_;
+  bool wake_ = false;                          // protected by mutex_, as are all below
+  std::unordered_map<UtteranceId, bool> open_; // handed out by the source, not yet delivered; true: cancelled
+  bool cancellations_ = false;                 // some entry of open_ became true
+  std::exception_ptr failure_;                 // of the synthesis thread
+  EngineStats stats_;
+};
+
+} // namespace audiobookd::engine

@@ -1,0 +1,37 @@
+#include "engine/engine.h"
+
+#include "engine/chatterbox_engine.h"
+#include "engine/models/chatterbox/text_norm.h"
+
+namespace audiobookd::engine {
+
+std::unique_ptr<Engine> Engine::load(const EngineOptions& options) {
+  return std::unique_ptr<Engine>(new Engine(std::make_unique<Impl>(options)));
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::~Engine() = default;
+
+void Engine::run(WorkSource& source, Sink& sink, std::stop_token stop) { impl_->run(source, sink, stop); }
+void Engine::notify() noexcept { impl_->notify(); }
+void Engine::cancel(UtteranceId id) noexcept { impl_->cancel(id); }
+const EngineInfo& Engine::info() const noexcept { return impl_->info(); }
+EngineStats Engine::stats() const { return impl_->stats(); }
+
+int Engine::predict_tokens(std::string_view text) const { return predict_speech_tokens(text); }
+
+Hash128 Engine::voice_hash(std::string_view voice) const { return impl_->voice(voice).content_hash; }
+
+Hash128 Engine::utterance_key(std::string_view text, std::string_view language, std::string_view voice,
+                              int occurrence) const {
+  return HashBuilder()
+      .add(chatterbox::punc_norm(text))
+      .add(language)
+      .add(voice_hash(voice))
+      .add(static_cast<std::uint64_t>(occurrence))
+      .finish();
+}
+
+std::string Engine::chunk_key(const Utterance& utterance) const { return impl_->chunk_key(utterance); }
+
+} // namespace audiobookd::engine

@@ -1,0 +1,297 @@
+// The engine behind its door: everything the source hands out is delivered once, in any order; bad utterances fail
+// alone; cancel and stop; the same utterance gives the same samples in any company; errors name files and fields.
+#include "engine/engine.h"
+#include "engine/models/chatterbox/make_checkpoint.h"
+#include "tests/engine/golden.h"
+#include "tests/engine/temp_dir.h"
+
+#include <algorithm>
+#include <deque>
+#include <fstream>
+#include <map>
+#include <mutex>
+
+namespace audiobookd::tests {
+namespace {
+
+using engine::Engine;
+using engine::EngineOptions;
+using engine::Utterance;
+using engine::UtteranceId;
+
+const std::filesystem::path& tiny_checkpoint() {
+  static const TempDir dir;
+  static const std::filesystem::path checkpoint = [] {
+    const auto path = dir.path() / "tiny";
+    engine::chatterbox::write_checkpoint(engine::chatterbox::Preset::tiny, path);
+    return path;
+  }();
+  return checkpoint;
+}
+
+EngineOptions tiny_options() {
+  EngineOptions options;
+  options.checkpoint = tiny_checkpoint();
+  options.device = test_device().str();
+  options.max_batch = 6;
+  options.cpu_threads = 2;
+  return options;
+}
+
+Utterance utterance(UtteranceId id, std::string text) {
+  Utterance u;
+  u.id = id;
+  u.text = std::move(text);
+  u.key = {id, 99};
+  u.seed = 5;
+  return u;
+}
+
+/// Hands out a list of utterances, collects what comes back, and stops the engine when nothing is open.
+class Recorder : public engine::WorkSource, public engine::Sink {
+public:
+  explicit Recorder(std::vector<Utterance> utterances) : waiting_(utterances.begin(), utterances.end()) {
+    open_ = waiting_.size();
+  }
+
+  std::vector<Utterance> next(std::size_t free_capacity) override {
+    std::vector<Utterance> answer;
+    while (!waiting_.empty() && answer.size() < free_capacity) {
+      answer.push_back(std::move(waiting_.front()));
+      waiting_.pop_front();
+    }
+    handed_out += answer.size();
+    return answer;
+  }
+  void tokens(UtteranceId id, std::span<const std::int32_t> list) override {
+    const std::lock_guard lock(mutex_);
+    speech_tokens[id].assign(list.begin(), list.end());
+    if (on_tokens) {
+      on_tokens(id);
+    }
+  }
+  void finished(UtteranceId id, engine::Waveform waveform) override {
+    const std::lock_guard lock(mutex_);
+    EXPECT_TRUE(waveforms.emplace(id, std::move(waveform)).second) << "utterance " << id << " came twice";
+    close_one();
+  }
+  void failed(UtteranceId id, std::string why) override {
+    const std::lock_guard lock(mutex_);
+    failures[id] = std::move(why);
+    close_one();
+  }
+  /// A cancelled utterance does not come back.
+  void forget_one() { close_one(); }
+
+  std::size_t handed_out = 0;
+  std::map<UtteranceId, std::vector<std::int32_t>> speech_tokens;
+  std::map<UtteranceId, engine::Waveform> waveforms;
+  std::map<UtteranceId, std::string> failures;
+  std::function<void(UtteranceId)> on_tokens;
+  std::stop_source stop;
+
+private:
+  void close_one() {
+    if (--open_ == 0) {
+      stop.request_stop();
+    }
+  }
+  std::deque<Utterance> waiting_;
+  std::mutex mutex_;
+  std::size_t open_ = 0;
+};
+
+std::vector<Utterance> some_utterances(int count) {
+  std::vector<Utterance> list;
+  for (int i = 0; i < count; ++i) {
+    Utterance u = utterance(static_cast<UtteranceId>(i), "The keeper counted " + std::to_string(i) + " ships.");
+    u.forced_tokens = 4 + (i * 7) % 23;
+    u.cfm_steps = 2;
+    list.push_back(std::move(u));
+  }
+  return list;
+}
+
+std::map<UtteranceId, engine::Waveform> render(Engine& engine, std::vector<Utterance> utterances) {
+  Recorder recorder(std::move(utterances));
+  engine.run(recorder, recorder, recorder.stop.get_token());
+  EXPECT_TRUE(recorder.failures.empty());
+  return recorder.waveforms;
+}
+
+TEST(EngineRun, DeliversEveryUtteranceOnceWithItsLength) {
+  const auto engine = Engine::load(tiny_options());
+  Recorder recorder(some_utterances(25));
+  engine->run(recorder, recorder, recorder.stop.get_token());
+  ASSERT_EQ(recorder.waveforms.size(), 25u);
+  for (const auto& [id, waveform] : recorder.waveforms) {
+    const std::size_t tokens = 4 + (id * 7) % 23;
+    EXPECT_EQ(recorder.speech_tokens[id].size(), tokens);
+    EXPECT_EQ(waveform.samples.size(), 960 * tokens);
+    EXPECT_EQ(waveform.sample_rate, 24000);
+    EXPECT_TRUE(
+        std::all_of(waveform.samples.begin(), waveform.samples.end(), [](float s) { return std::abs(s) <= 0.99f; }));
+  }
+  const engine::EngineStats stats = engine->stats();
+  EXPECT_EQ(stats.utterances_finished, 25u);
+  EXPECT_GT(stats.decode_steps, 0u);
+  EXPECT_GT(stats.cfm_seconds, 0);
+}
+
+TEST(EngineRun, SameSamplesAloneAndInAnyCompanyOnTheCpu) {
+  const auto engine = Engine::load(tiny_options());
+  auto list = some_utterances(12);
+  const auto together = render(*engine, list);
+  std::reverse(list.begin(), list.end());
+  const auto reversed = render(*engine, list);
+  for (const Utterance& u : list) {
+    const auto alone = render(*engine, {u});
+    EXPECT_EQ(alone.at(u.id).samples, together.at(u.id).samples) << u.id;
+    EXPECT_EQ(reversed.at(u.id).samples, together.at(u.id).samples) << u.id;
+  }
+}
+
+TEST(EngineRun, ResumingFromSpeechTokensGivesTheSameSamples) {
+  const auto engine = Engine::load(tiny_options());
+  Recorder recorder(some_utterances(3));
+  engine->run(recorder, recorder, recorder.stop.get_token());
+  auto resumed = some_utterances(3);
+  for (Utterance& u : resumed) {
+    u.speech_tokens = recorder.speech_tokens[u.id];
+  }
+  for (const auto& [id, waveform] : render(*engine, resumed)) {
+    EXPECT_EQ(waveform.samples, recorder.waveforms.at(id).samples);
+  }
+}
+
+TEST(EngineRun, SeedAndAttemptChangeTheAudio) {
+  const auto engine = Engine::load(tiny_options());
+  auto list = some_utterances(1);
+  const auto first = render(*engine, list).at(0).samples;
+  list[0].seed = 6;
+  EXPECT_NE(render(*engine, list).at(0).samples, first);
+  list[0].seed = 5;
+  list[0].attempt = 1;
+  EXPECT_NE(render(*engine, list).at(0).samples, first);
+}
+
+TEST(EngineRun, BadUtterancesFailAloneAndSayWhy) {
+  auto list = some_utterances(2);
+  list.push_back(utterance(10, "   "));
+  list.push_back(utterance(11, "Hello."));
+  list.back().voice = "nobody";
+  list.push_back(utterance(12, "Hello."));
+  list.back().sampling.temperature = 0;
+  list.push_back(utterance(13, "Hello."));
+  list.back().speech_tokens = {1, 7000};
+  std::string long_text;
+  for (int i = 0; i < 400; ++i) {
+    long_text += "zq ";
+  }
+  list.push_back(utterance(14, long_text));
+  const auto engine = Engine::load(tiny_options());
+  Recorder recorder(std::move(list));
+  engine->run(recorder, recorder, recorder.stop.get_token());
+  EXPECT_EQ(recorder.waveforms.size(), 2u);
+  EXPECT_NE(recorder.failures[10].find("empty"), std::string::npos) << recorder.failures[10];
+  EXPECT_NE(recorder.failures[11].find("\"nobody\""), std::string::npos) << recorder.failures[11];
+  EXPECT_NE(recorder.failures[12].find("temperature"), std::string::npos) << recorder.failures[12];
+  EXPECT_NE(recorder.failures[13].find("7000"), std::string::npos) << recorder.failures[13];
+  EXPECT_NE(recorder.failures[14].find("at most 256"), std::string::npos) << recorder.failures[14];
+}
+
+TEST(EngineRun, CancelledUtterancesDoNotComeBack) {
+  const auto engine = Engine::load(tiny_options());
+  auto list = some_utterances(6);
+  list[5].forced_tokens = 400; // still decoding when the first one is done
+  Recorder recorder(std::move(list));
+  recorder.on_tokens = [&, first = true](UtteranceId id) mutable {
+    if (first && id != 5) {
+      first = false;
+      engine->cancel(5);
+      recorder.forget_one();
+    }
+  };
+  engine->run(recorder, recorder, recorder.stop.get_token());
+  EXPECT_EQ(recorder.waveforms.size(), 5u);
+  EXPECT_EQ(recorder.waveforms.count(5), 0u);
+  EXPECT_LT(engine->stats().decode_steps, 100u) << "the cancelled utterance went on decoding";
+}
+
+TEST(EngineRun, StopFinishesWhatWasAdmittedAndTakesNothingNew) {
+  const auto engine = Engine::load(tiny_options());
+  Recorder recorder(some_utterances(30));
+  recorder.on_tokens = [&](UtteranceId) { recorder.stop.request_stop(); };
+  engine->run(recorder, recorder, recorder.stop.get_token());
+  EXPECT_EQ(recorder.waveforms.size(), recorder.handed_out);
+  EXPECT_LT(recorder.handed_out, 30u);
+}
+
+TEST(EngineRun, SyntheticWeightsTakeTheirPredictedLength) {
+  const auto engine = Engine::load(tiny_options());
+  EXPECT_TRUE(engine->info().synthetic);
+  Utterance u = utterance(1, "A line of thirty characters ..");
+  u.cfm_steps = 1;
+  const auto waveforms = render(*engine, {u});
+  EXPECT_EQ(waveforms.at(1).samples.size(), 960u * static_cast<std::size_t>(engine->predict_tokens(u.text)));
+  EXPECT_EQ(engine->predict_tokens(u.text), 47); // 30 * 1.55 rounded up
+}
+
+TEST(EngineKeys, NameWhatTheSamplesDependOn) {
+  const auto engine = Engine::load(tiny_options());
+  const Utterance base = utterance(1, "Hello.");
+  const std::string key = engine->chunk_key(base);
+  EXPECT_EQ(key.size(), 32u);
+  Utterance other = base;
+  other.id = 77;     // which call rendered it does not matter
+  other.attempt = 2; // kept beside the audio instead
+  EXPECT_EQ(engine->chunk_key(other), key);
+  const std::vector<std::function<void(Utterance&)>> changes = {[](Utterance& u) { u.key.low ^= 1; },
+                                                                [](Utterance& u) { u.seed = 9; },
+                                                                [](Utterance& u) { u.exaggeration = 0.7f; },
+                                                                [](Utterance& u) { u.cfm_steps = 9; },
+                                                                [](Utterance& u) { u.sampling.top_p = 0.9f; },
+                                                                [](Utterance& u) { u.sampling.min_p = 0.1f; },
+                                                                [](Utterance& u) { u.sampling.cfg_weight = 0; },
+                                                                [](Utterance& u) { u.sampling.temperature = 1; }};
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    Utterance changed = base;
+    changes[i](changed);
+    EXPECT_NE(engine->chunk_key(changed), key) << "change " << i;
+  }
+  EXPECT_EQ(engine->utterance_key("hello", "en", "default", 0), engine->utterance_key("Hello.", "en", "default", 0));
+  EXPECT_NE(engine->utterance_key("Hello.", "en", "default", 0), engine->utterance_key("Hello.", "en", "default", 1));
+  EXPECT_NE(engine->utterance_key("Hello.", "en", "default", 0), engine->utterance_key("Hello!", "en", "default", 0));
+}
+
+std::string load_error(const EngineOptions& options) {
+  try {
+    Engine::load(options);
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(EngineLoad, ErrorsNameFileDeviceAndTensor) {
+  EngineOptions options = tiny_options();
+  options.device = "tpu";
+  EXPECT_NE(load_error(options).find("\"tpu\""), std::string::npos) << load_error(options);
+  options = tiny_options();
+  const TempDir dir;
+  options.checkpoint = dir.path() / "copy";
+  std::filesystem::copy(tiny_checkpoint(), options.checkpoint);
+  std::filesystem::remove(options.checkpoint / "conds.pt");
+  EXPECT_NE(load_error(options).find("conds.pt"), std::string::npos) << load_error(options);
+  std::ofstream(options.checkpoint / "conds.pt") << "not a zip archive";
+  EXPECT_NE(load_error(options).find("conds.pt"), std::string::npos) << load_error(options);
+  std::filesystem::copy(tiny_checkpoint() / "ve.safetensors", options.checkpoint / "t3_cfg.safetensors",
+                        std::filesystem::copy_options::overwrite_existing);
+  const std::string wrong_file = load_error(options);
+  EXPECT_NE(wrong_file.find("t3_cfg.safetensors"), std::string::npos) << wrong_file;
+  EXPECT_NE(wrong_file.find("speech_head.weight"), std::string::npos) << wrong_file;
+  EXPECT_NE(wrong_file.find("lstm.weight_ih_l0"), std::string::npos) << wrong_file;
+}
+
+} // namespace
+} // namespace audiobookd::tests
