@@ -1,0 +1,187 @@
+// Books rendered through pool, store and writer, with a fake engine on a thread of its own.
+#include "daemon/book_renderer.h"
+#include "daemon/engine_thread.h"
+#include "daemon/errors.h"
+#include "daemon/fingerprint_sink.h"
+#include "tests/daemon/fakes.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <random>
+
+namespace audiobookd::daemon {
+namespace {
+
+class MemorySink final : public storage::ByteSink {
+public:
+  void append(std::span<const std::byte> bytes) override {
+    content.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    content.replace(offset, bytes.size(), reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  [[nodiscard]] std::uint64_t size() const noexcept override { return content.size(); }
+
+  std::string content;
+};
+
+class BookTest : public ::testing::Test {
+protected:
+  static BookRequest request(const std::string& text = testing::sample_text(40)) {
+    BookRequest request;
+    request.document = jobs::parse_document(text, "book.txt");
+    request.fallback_title = "book";
+    return request;
+  }
+
+  struct Outcome {
+    std::string mp3;
+    BookReport report;
+    double fraction = 0;
+  };
+
+  /// Renders with @p renderer and the store in @p folder.
+  Outcome render(testing::FakeRenderer& renderer, const std::string& folder, const BookRequest& book) {
+    storage::ChunkStore store({.folder = folder_.path() / folder, .max_bytes = 1u << 30});
+    UtterancePool pool(renderer, store, pool_options(renderer.info()));
+    EngineThread engine(renderer, pool, [] {});
+    ChunkClaim claim(store, "book");
+    const auto progress = std::make_shared<BookProgress>();
+    MemorySink sink;
+    Outcome outcome;
+    outcome.report = render_book({renderer, pool, store}, book, claim, sink, progress, stop_.get_token());
+    outcome.mp3 = sink.content;
+    outcome.fraction = progress->fraction();
+    return outcome;
+  }
+
+  Outcome render(const std::string& folder, const BookRequest& book) {
+    testing::FakeRenderer renderer;
+    return render(renderer, folder, book);
+  }
+
+  testing::TemporaryFolder folder_;
+  std::stop_source stop_;
+};
+
+TEST_F(BookTest, TheBytesDoNotDependOnTheOrderOfArrival) {
+  const Outcome in_order = render("a", request());
+  std::mt19937 random(7);
+  testing::FakeRenderer shuffling;
+  shuffling.arrange = [&](auto& round) { std::ranges::shuffle(round, random); };
+  const Outcome shuffled = render(shuffling, "b", request());
+  EXPECT_FALSE(in_order.mp3.empty());
+  EXPECT_TRUE(in_order.mp3 == shuffled.mp3);
+  EXPECT_EQ(in_order.fraction, 1);
+}
+
+TEST_F(BookTest, AfterAnInterruptionOnlyTheRestIsRenderedAndTheBytesAreTheSame) {
+  const Outcome whole = render("whole", request());
+  testing::FakeRenderer dying;
+  dying.deliveries_before_device_fault = 15;
+  EXPECT_THROW(render(dying, "parts", request()), Interrupted);
+  testing::FakeRenderer second;
+  const Outcome rest = render(second, "parts", request());
+  EXPECT_TRUE(whole.mp3 == rest.mp3);
+  EXPECT_EQ(rest.report.rendered, whole.report.rendered - 15);
+  EXPECT_EQ(second.delivered_texts().size(), rest.report.rendered);
+}
+
+TEST_F(BookTest, ASecondRunRendersOnlyWhatChanged) {
+  render("a", request());
+  std::string text = testing::sample_text(40);
+  text.insert(text.find("This is paragraph number 20"), "A new sentence stands in the middle of everything.\n\n");
+  testing::FakeRenderer renderer;
+  const Outcome second = render(renderer, "a", request(text));
+  EXPECT_EQ(renderer.delivered_texts(), std::vector<std::string>{"A new sentence stands in the middle of everything."});
+  EXPECT_EQ(second.report.rendered, 1u);
+}
+
+TEST_F(BookTest, CorruptChunksAreRenderedAgain) {
+  const Outcome first = render("a", request());
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_.path() / "a")) {
+    if (entry.path().extension() == ".audio") {
+      std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+      file.seekp(-3, std::ios::end);
+      file.put('!');
+    }
+  }
+  const Outcome second = render("a", request());
+  EXPECT_TRUE(first.mp3 == second.mp3);
+  EXPECT_EQ(second.report.rendered, first.report.rendered);
+  EXPECT_EQ(second.report.warnings, std::vector<std::string>{std::to_string(first.report.rendered) +
+                                                             " stored chunks were damaged and rendered again"});
+}
+
+TEST_F(BookTest, TextThatReturnsInAnotherChapterIsRenderedOnceAndHeardTwice) {
+  const std::string refrain = "And so the long night went on, as it always had.\n\n";
+  const Outcome outcome = render("a", request("CHAPTER 1\n\n" + refrain + "CHAPTER 2\n\n" + refrain));
+  EXPECT_EQ(outcome.report.utterances, 4u);
+  EXPECT_EQ(outcome.report.rendered, 3u);
+}
+
+TEST_F(BookTest, TheDurationIsTheSumOfUtterancesAndPauses) {
+  const jobs::Document document = request().document;
+  const testing::FakeRenderer renderer;
+  const Book book = plan_book(document, {}, renderer);
+  double expected = 0;
+  for (const PlannedUtterance& place : book.utterances) {
+    const auto waveform = testing::FakeRenderer::waveform_of(book.pieces[place.piece].utterance);
+    expected += static_cast<double>(waveform.samples.size()) / waveform.sample_rate + place.pause_s;
+  }
+  const Outcome outcome = render("a", request());
+  EXPECT_NEAR(outcome.report.audio_seconds, expected, 1e-3);
+  EXPECT_EQ(outcome.report.chapters, 4u);
+}
+
+TEST_F(BookTest, TheReportIsJsonWithEverythingPeopleAskFor) {
+  const auto json = nlohmann::json::parse(render("a", request()).report.to_json());
+  EXPECT_EQ(json.at("utterances").get<int>(), json.at("rendered").get<int>() + json.at("reused").get<int>());
+  EXPECT_GT(json.at("words").get<int>(), 400);
+  EXPECT_GT(json.at("audio_seconds").get<double>(), 1);
+  EXPECT_EQ(json.at("model"), "fake-english");
+  EXPECT_EQ(json.at("voice"), "default");
+  EXPECT_EQ(json.at("synthetic"), false);
+  for (const char* stage : {"prefill", "decode", "encoder", "cfm", "vocoder", "encode"}) {
+    EXPECT_TRUE(json.at("seconds_per_stage").contains(stage)) << stage;
+  }
+}
+
+TEST_F(BookTest, SyntheticWeightsAreSaidInTheReportAndInTheFile) {
+  testing::FakeRenderer renderer;
+  renderer.mutable_info().synthetic = true;
+  const Outcome outcome = render(renderer, "a", request());
+  EXPECT_EQ(outcome.report.warnings, std::vector<std::string>{"synthetic weights: noise"});
+  EXPECT_NE(outcome.mp3.find("synthetic weights: noise"), std::string::npos);
+}
+
+TEST_F(BookTest, AVoiceThatIsNotLoadedIsNamed) {
+  BookRequest book = request();
+  book.options.voice = "nobody";
+  EXPECT_THROW(render("a", book), std::invalid_argument);
+}
+
+TEST_F(BookTest, AFinishedBookLeavesNoClaimOnTheStore) {
+  render("a", request());
+  const storage::ChunkStore store({.folder = folder_.path() / "a", .max_bytes = 1u << 30});
+  EXPECT_EQ(store.open_jobs(), std::vector<std::string>{});
+}
+
+TEST(FingerprintSink, KnowsAnOutputAgainAlsoWhenItsHeaderWasRewritten) {
+  const std::string tail(11u << 20, 'x');
+  MemorySink memory;
+  FingerprintSink sink(memory);
+  sink.append(std::as_bytes(std::span<const char>("????", 4)));
+  sink.append(std::as_bytes(std::span(tail)));
+  sink.overwrite(1, std::as_bytes(std::span<const char>("ab", 2)));
+  EXPECT_EQ(memory.content, "?ab?" + tail);
+  EXPECT_EQ(sink.fingerprint(), fingerprint_of(memory.content));
+  memory.content.back() = 'y';
+  EXPECT_NE(sink.fingerprint(), fingerprint_of(memory.content));
+}
+
+} // namespace
+} // namespace audiobookd::daemon

@@ -1,0 +1,95 @@
+// The configuration file: what is understood, and how mistakes are answered.
+#include "daemon/config.h"
+#include "tests/daemon/fakes.h"
+
+#include <gtest/gtest.h>
+
+namespace audiobookd::daemon {
+namespace {
+
+constexpr const char* least = "[paths]\ninput_root = 'in'\noutput_root = '/out'\nchunk_store = 'chunks'\n";
+
+std::string error_of(const std::string& text) {
+  const testing::TemporaryFolder folder;
+  try {
+    (void)load_config(folder.write("a.toml", text));
+  } catch (const ConfigError& error) {
+    const std::string message = error.what();
+    const std::string prefix = (folder.path() / "a.toml").string();
+    return message.starts_with(prefix) ? message.substr(prefix.size()) : "does not name the file: " + message;
+  }
+  return "accepted";
+}
+
+TEST(Config, RelativePathsAreRelativeToTheFile) {
+  const testing::TemporaryFolder folder;
+  const Config config = load_config(folder.write("a.toml", least));
+  EXPECT_EQ(config.paths.input_root, folder.path() / "in");
+  EXPECT_EQ(config.paths.output_root, "/out");
+}
+
+TEST(Config, TheExampleFileIsValidAndItsCommentedKeysAreTheDefaults) {
+  const std::filesystem::path example = AUDIOBOOKD_SOURCE_DIR "/systemd/audiobookd.toml.example";
+  const Config as_is = load_config(example);
+  std::string text = testing::read_file(example);
+  for (std::size_t at = text.find("\n#"); at != std::string::npos; at = text.find("\n#", at + 1)) {
+    if (text[at + 2] != ' ') {
+      text.erase(at + 1, 1);
+    }
+  }
+  text.replace(text.find("\ncheckpoint = "), 1, "\n#"); // shows a path, its default is none
+  const testing::TemporaryFolder folder;
+  EXPECT_EQ(describe(load_config(folder.write("all.toml", text))), describe(as_is));
+}
+
+TEST(Config, WhatIsDescribedCanBeReadAgain) {
+  const testing::TemporaryFolder folder;
+  const Config config = load_config(folder.write("a.toml", std::string(least) + "[queue]\nmax_jobs = 3\n"));
+  const std::string description = describe(config);
+  EXPECT_EQ(describe(load_config(folder.write("b.toml", description))), description);
+  EXPECT_NE(description.find("max_jobs = 3"), std::string::npos);
+}
+
+TEST(Config, APasswordInTheUrlIsNotDescribed) {
+  Config config;
+  config.redis.url = "redis://worker:secret@host:6379";
+  EXPECT_EQ(describe(config).find("secret"), std::string::npos);
+  EXPECT_NE(describe(config).find("redis://worker:***@host:6379"), std::string::npos);
+}
+
+TEST(Config, MistakesAreNamedWithFileLineAndKey) {
+  const std::string base = least;
+  EXPECT_EQ(error_of(base + "[queue]\nmax_job = 3\n"), ":6: queue.max_job: unknown key");
+  EXPECT_EQ(error_of(base + "[queues]\n"), ":5: queues: unknown key");
+  EXPECT_EQ(error_of(base + "[queue]\nmax_jobs = 'many'\n"),
+            ":6: queue.max_jobs: expected an integer from 1 to 1000, found 'many'");
+  EXPECT_EQ(error_of(base + "[queue]\nmax_jobs = 0\n"),
+            ":6: queue.max_jobs: expected an integer from 1 to 1000, found 0");
+  EXPECT_EQ(error_of(base + "[audio]\npauses.scene_s = 60.5\n"),
+            ":6: audio.pauses.scene_s: expected a number from 0 to 10, found 60.5");
+  EXPECT_EQ(error_of(base + "[engine]\ndevice = 'tpu'\n"),
+            ":6: engine.device: expected \"cpu\", \"cuda\" or \"cuda:N\", found 'tpu'");
+  EXPECT_EQ(error_of("[paths]\ninput_root = 'in'\n"), ": paths.output_root is missing");
+  EXPECT_EQ(error_of(base + "redis = 3\n"), ":5: paths.redis: unknown key");
+  EXPECT_EQ(error_of("redis = 3\n" + base), ":1: redis: expected a table, found 3");
+  EXPECT_TRUE(error_of(base + "[queue\n").starts_with(":5: ")) << error_of(base + "[queue\n");
+  EXPECT_TRUE(error_of(base + "[audio]\nbitrate_kbps = 65\n").starts_with(": audio: "));
+  EXPECT_EQ(error_of(base + "[queue]\nheartbeat_s = 20\n"),
+            ": queue: lease_s must be at least three times heartbeat_s");
+}
+
+TEST(Config, ThePasswordComesFromTheFileThenFromTheCredential) {
+  const testing::TemporaryFolder folder;
+  RedisConfig redis;
+  EXPECT_EQ(read_redis_password(redis, ""), "");
+  EXPECT_EQ(read_redis_password(redis, folder.path()), "");
+  folder.write("redis-password", "of the credential\n");
+  EXPECT_EQ(read_redis_password(redis, folder.path()), "of the credential");
+  redis.password_file = folder.write("own", "of the file\n");
+  EXPECT_EQ(read_redis_password(redis, folder.path()), "of the file");
+  redis.password_file = folder.path() / "missing";
+  EXPECT_THROW((void)read_redis_password(redis, ""), ConfigError);
+}
+
+} // namespace
+} // namespace audiobookd::daemon

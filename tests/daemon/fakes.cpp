@@ -1,0 +1,350 @@
+// The stand-ins of fakes.h.
+#include "tests/daemon/fakes.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <stdexcept>
+#include <utility>
+
+namespace audiobookd::daemon::testing {
+namespace fs = std::filesystem;
+
+TemporaryFolder::TemporaryFolder() {
+  std::string pattern = (fs::temp_directory_path() / "audiobookd-test-XXXXXX").string();
+  if (mkdtemp(pattern.data()) == nullptr) {
+    throw std::runtime_error("mkdtemp failed");
+  }
+  path_ = pattern;
+}
+
+TemporaryFolder::~TemporaryFolder() { fs::remove_all(path_); }
+
+fs::path TemporaryFolder::write(const std::string& name, const std::string& content) const {
+  fs::create_directories((path_ / name).parent_path());
+  std::ofstream(path_ / name, std::ios::binary) << content;
+  return path_ / name;
+}
+
+std::string read_file(const fs::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+}
+
+FakeRenderer::FakeRenderer() {
+  info_.model = "fake-english";
+  info_.device = "cpu";
+  info_.dtype = "fp32";
+  info_.max_batch = 4;
+  info_.voices = {"default"};
+}
+
+void FakeRenderer::run(engine::WorkSource& source, engine::Sink& sink, std::stop_token stop) {
+  while (true) {
+    std::unique_lock lock(mutex_);
+    const std::size_t capacity = static_cast<std::size_t>(info_.max_batch) - held_.size();
+    lock.unlock();
+    std::vector<engine::Utterance> round = source.next(capacity);
+    lock.lock();
+    held_.insert(held_.end(), round.begin(), round.end());
+    changed_.notify_all();
+    if (holding_ || held_.empty()) {
+      if (stop.stop_requested() && held_.empty()) {
+        return;
+      }
+      changed_.wait(lock, [&] { return notified_ || (!holding_ && !held_.empty()); });
+      notified_ = false;
+      continue;
+    }
+    round = std::exchange(held_, {});
+    lock.unlock();
+    if (arrange) {
+      arrange(round);
+    }
+    for (const engine::Utterance& utterance : round) {
+      deliver(utterance, sink);
+    }
+  }
+}
+
+void FakeRenderer::deliver(const engine::Utterance& utterance, engine::Sink& sink) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::ranges::count(cancelled_, utterance.id) > 0) {
+      return;
+    }
+    if (delivered_.size() >= deliveries_before_device_fault) {
+      throw std::runtime_error("the device is gone");
+    }
+    delivered_.push_back(utterance.text);
+  }
+  if (const std::string why = fault ? fault(utterance) : ""; !why.empty()) {
+    sink.failed(utterance.id, why);
+    return;
+  }
+  const std::vector<std::int32_t> tokens(static_cast<std::size_t>(predict_tokens(utterance.text)), utterance.attempt);
+  if (utterance.speech_tokens.empty()) {
+    sink.tokens(utterance.id, tokens);
+  }
+  const auto replaced = replace ? replace(utterance) : std::nullopt;
+  sink.finished(utterance.id, replaced ? *replaced : waveform_of(utterance));
+}
+
+void FakeRenderer::notify() noexcept {
+  const std::lock_guard lock(mutex_);
+  notified_ = true;
+  changed_.notify_all();
+}
+
+void FakeRenderer::cancel(engine::UtteranceId id) noexcept {
+  const std::lock_guard lock(mutex_);
+  cancelled_.push_back(id);
+  std::erase_if(held_, [id](const engine::Utterance& utterance) { return utterance.id == id; });
+  notified_ = true;
+  changed_.notify_all();
+}
+
+engine::EngineStats FakeRenderer::stats() const {
+  const std::lock_guard lock(mutex_);
+  engine::EngineStats stats;
+  stats.utterances_finished = delivered_.size();
+  return stats;
+}
+
+int FakeRenderer::predict_tokens(std::string_view text) const { return 1 + static_cast<int>(text.size()) * 3 / 2; }
+
+engine::Hash128 FakeRenderer::utterance_key(std::string_view text, std::string_view language, std::string_view voice,
+                                            int occurrence) const {
+  if (voice != "default") {
+    throw std::invalid_argument("voice '" + std::string(voice) + "' does not exist");
+  }
+  return engine::HashBuilder().add(text).add(language).add(voice).add(std::uint64_t(occurrence)).finish();
+}
+
+std::string FakeRenderer::chunk_key(const engine::Utterance& utterance) const {
+  return engine::HashBuilder().add(utterance.key).add(utterance.seed).finish().hex();
+}
+
+engine::Waveform FakeRenderer::waveform_of(const engine::Utterance& utterance) {
+  engine::Waveform waveform;
+  waveform.samples.resize(1200 + 24 * utterance.text.size());
+  std::uint64_t state = engine::HashBuilder()
+                            .add(utterance.key)
+                            .add(utterance.seed)
+                            .add(static_cast<std::uint64_t>(utterance.attempt))
+                            .finish()
+                            .low;
+  for (float& sample : waveform.samples) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    sample = 0.2f * (static_cast<float>(state >> 40) / 16777216.0f - 0.5f);
+  }
+  return waveform;
+}
+
+void FakeRenderer::hold() {
+  const std::lock_guard lock(mutex_);
+  holding_ = true;
+}
+
+void FakeRenderer::let_go() {
+  const std::lock_guard lock(mutex_);
+  holding_ = false;
+  notified_ = true;
+  changed_.notify_all();
+}
+
+void FakeRenderer::wait_held(std::size_t count) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return held_.size() >= count; });
+}
+
+std::vector<engine::UtteranceId> FakeRenderer::cancelled() const {
+  const std::lock_guard lock(mutex_);
+  return cancelled_;
+}
+
+std::vector<std::string> FakeRenderer::delivered_texts() const {
+  const std::lock_guard lock(mutex_);
+  return delivered_;
+}
+
+void FakeQueue::add(jobs::Job job) {
+  const std::lock_guard lock(mutex_);
+  const std::string id = job.id;
+  records_[id].job = std::move(job);
+  ++new_entries_;
+  changed_.notify_all();
+}
+
+FakeQueue::Record FakeQueue::wait_for(const std::string& id, const std::function<bool(const Record&)>& condition) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return condition(records_.at(id)); });
+  return records_.at(id);
+}
+
+FakeQueue::Record FakeQueue::wait_for_state(const std::string& id, const std::string& state) {
+  return wait_for(id, [&](const Record& record) { return record.state == state; });
+}
+
+FakeQueue::Record FakeQueue::record(const std::string& id) const {
+  const std::lock_guard lock(mutex_);
+  return records_.at(id);
+}
+
+void FakeQueue::change(const std::string& id, const std::function<void(Record&)>& change) {
+  const std::lock_guard lock(mutex_);
+  change(records_.at(id));
+  changed_.notify_all();
+}
+
+void FakeQueue::set_unavailable(bool unavailable) {
+  const std::lock_guard lock(mutex_);
+  unavailable_ = unavailable;
+  refused_ = 0;
+  ++new_entries_;
+  changed_.notify_all();
+}
+
+void FakeQueue::wait_refused() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return refused_ > 0; });
+}
+
+bool FakeQueue::has_retired() const {
+  const std::lock_guard lock(mutex_);
+  return retired_;
+}
+
+void FakeQueue::check_available() {
+  if (unavailable_) {
+    ++refused_;
+    changed_.notify_all();
+    throw jobs::QueueUnavailable("the queue is down");
+  }
+}
+
+std::vector<jobs::IntakeReport> FakeQueue::intake() {
+  const std::lock_guard lock(mutex_);
+  check_available();
+  return {};
+}
+
+std::optional<jobs::ClaimedJob> FakeQueue::claim() {
+  const std::lock_guard lock(mutex_);
+  check_available();
+  for (auto& [id, record] : records_) {
+    if (record.state == "queued" && record.releases == 0) {
+      record.state = "running";
+      record.token = id + "-" + std::to_string(++record.attempts);
+      changed_.notify_all();
+      return jobs::ClaimedJob{.job = record.job,
+                              .lease = {.id = id, .owner = "me", .token = record.token, .attempt = record.attempts},
+                              .previous_commit = record.commit};
+    }
+  }
+  return std::nullopt;
+}
+
+jobs::LeaseState FakeQueue::move(const jobs::Lease& lease, const std::string& state,
+                                 const std::function<void(Record&)>& change) {
+  const std::lock_guard lock(mutex_);
+  check_available();
+  Record& record = records_.at(lease.id);
+  if (record.token != lease.token) {
+    return jobs::LeaseState::lost;
+  }
+  if (record.cancel_requested && record.state == "running") {
+    record.state = "cancelled";
+    record.token.clear();
+    changed_.notify_all();
+    return jobs::LeaseState::cancelled;
+  }
+  if (!state.empty()) {
+    record.state = state;
+  }
+  change(record);
+  changed_.notify_all();
+  return jobs::LeaseState::held;
+}
+
+jobs::LeaseState FakeQueue::heartbeat(const jobs::Lease& lease, const jobs::Progress&) {
+  return move(lease, "", [](Record& record) { ++record.heartbeats; });
+}
+
+jobs::LeaseState FakeQueue::begin_commit(const jobs::Lease& lease, std::string_view fingerprint) {
+  return move(lease, "committing", [&](Record& record) { record.commit = fingerprint; });
+}
+
+jobs::LeaseState FakeQueue::complete(const jobs::Lease& lease, std::string_view result_json) {
+  return move(lease, "done", [&](Record& record) { record.result = result_json; });
+}
+
+jobs::FailureOutcome FakeQueue::fail(const jobs::Lease& lease, std::string_view error, jobs::FailureKind kind) {
+  const bool is_permanent = kind == jobs::FailureKind::permanent;
+  const jobs::LeaseState state = move(lease, is_permanent ? "dead" : "retry_wait", [&](Record& record) {
+    record.error = error;
+    record.token.clear();
+  });
+  switch (state) {
+  case jobs::LeaseState::lost: return jobs::FailureOutcome::lost;
+  case jobs::LeaseState::cancelled: return jobs::FailureOutcome::cancelled;
+  case jobs::LeaseState::held: break;
+  }
+  return is_permanent ? jobs::FailureOutcome::dead : jobs::FailureOutcome::retry;
+}
+
+jobs::LeaseState FakeQueue::release(const jobs::Lease& lease) {
+  return move(lease, "queued", [](Record& record) {
+    ++record.releases;
+    --record.attempts;
+    record.token.clear();
+  });
+}
+
+std::vector<jobs::ReclaimReport> FakeQueue::reclaim() { return {}; }
+std::size_t FakeQueue::promote() { return 0; }
+std::vector<jobs::ControlReport> FakeQueue::poll_control() { return {}; }
+void FakeQueue::announce(std::string_view) {}
+
+void FakeQueue::retire() {
+  const std::lock_guard lock(mutex_);
+  retired_ = true;
+}
+
+bool FakeQueue::wait_for_work(std::chrono::milliseconds timeout) {
+  std::unique_lock lock(mutex_);
+  check_available();
+  const bool has_work = changed_.wait_for(lock, timeout, [this] { return new_entries_ > 0; });
+  new_entries_ = 0;
+  return has_work;
+}
+
+jobs::QueueCounts FakeQueue::counts() { return {}; }
+
+void FakeServiceManager::status(const std::string& text) {
+  const std::lock_guard lock(mutex_);
+  statuses_.push_back(text);
+  changed_.notify_all();
+}
+
+void FakeServiceManager::wait_for_status(const std::string& text) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] {
+    return std::ranges::any_of(statuses_, [&](const std::string& status) { return status.starts_with(text); });
+  });
+}
+
+std::string sample_text(int paragraphs) {
+  std::string text;
+  for (int i = 0; i < paragraphs; ++i) {
+    if (i % 10 == 0) {
+      text += "CHAPTER " + std::to_string(i / 10 + 1) + "\n\n";
+    }
+    text += "This is paragraph number " + std::to_string(i) + " of a book that nobody has ever written" +
+            std::string(static_cast<std::size_t>(i % 7), '.') + ".\n\n";
+  }
+  return text;
+}
+
+} // namespace audiobookd::daemon::testing

@@ -1,0 +1,169 @@
+// Stand-ins for the tests of the daemon: an engine that makes a tone per utterance, a queue in memory, a folder that
+// goes away.
+#pragma once
+
+#include "daemon/renderer.h"
+#include "daemon/systemd.h"
+#include "jobs/queue.h"
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace audiobookd::daemon::testing {
+
+/// A new folder, removed with everything in it at the end.
+class TemporaryFolder {
+public:
+  TemporaryFolder();
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
+  /// Writes a file and returns its path.
+  std::filesystem::path write(const std::string& name, const std::string& content) const;
+
+private:
+  std::filesystem::path path_;
+};
+
+[[nodiscard]] std::string read_file(const std::filesystem::path& file);
+
+/// Delivers a waveform for every utterance that it takes, which depends on text, seed and attempt alone.
+class FakeRenderer final : public Renderer {
+public:
+  FakeRenderer();
+
+  void run(engine::WorkSource& source, engine::Sink& sink, std::stop_token stop) override;
+  void notify() noexcept override;
+  void cancel(engine::UtteranceId id) noexcept override;
+  [[nodiscard]] const engine::EngineInfo& info() const noexcept override { return info_; }
+  [[nodiscard]] engine::EngineStats stats() const override;
+  [[nodiscard]] int predict_tokens(std::string_view text) const override;
+  [[nodiscard]] engine::Hash128 utterance_key(std::string_view text, std::string_view language, std::string_view voice,
+                                              int occurrence) const override;
+  [[nodiscard]] std::string chunk_key(const engine::Utterance& utterance) const override;
+
+  [[nodiscard]] static engine::Waveform waveform_of(const engine::Utterance& utterance);
+
+  engine::EngineInfo& mutable_info() { return info_; }
+
+  /// What run() does with the utterances of one round before it delivers them: sort, drop, …
+  std::function<void(std::vector<engine::Utterance>&)> arrange;
+  /// Utterances whose waveform is replaced; nothing returned: delivered as usual.
+  std::function<std::optional<engine::Waveform>(const engine::Utterance&)> replace;
+  /// A reason to fail this utterance; empty: none.
+  std::function<std::string(const engine::Utterance&)> fault;
+  /// After so many deliveries run() throws, as if the device had failed.
+  std::size_t deliveries_before_device_fault = SIZE_MAX;
+
+  /// From now on run() keeps what it takes until let_go() is called.
+  void hold();
+  void let_go();
+  /// Blocks until run() keeps at least @p count utterances.
+  void wait_held(std::size_t count);
+
+  [[nodiscard]] std::vector<engine::UtteranceId> cancelled() const;
+  [[nodiscard]] std::vector<std::string> delivered_texts() const;
+
+private:
+  void deliver(const engine::Utterance& utterance, engine::Sink& sink);
+
+  engine::EngineInfo info_;
+  mutable std::mutex mutex_;
+  std::condition_variable_any changed_;
+  bool notified_ = false;
+  bool holding_ = false;
+  std::vector<engine::Utterance> held_;
+  std::vector<engine::UtteranceId> cancelled_;
+  std::vector<std::string> delivered_;
+};
+
+/// Jobs in memory. Leases do not expire by themselves.
+class FakeQueue final : public jobs::Queue {
+public:
+  struct Record {
+    jobs::Job job;
+    std::string state = "queued";
+    std::string result;
+    std::string error;
+    std::string commit;
+    std::string token;
+    int attempts = 0;
+    int releases = 0;
+    int heartbeats = 0;
+    bool cancel_requested = false;
+  };
+
+  void add(jobs::Job job);
+  /// Blocks until @p condition holds for the record of @p id; returns it.
+  Record wait_for(const std::string& id, const std::function<bool(const Record&)>& condition);
+  Record wait_for_state(const std::string& id, const std::string& state);
+  [[nodiscard]] Record record(const std::string& id) const;
+  /// What a user or another worker does to a job.
+  void change(const std::string& id, const std::function<void(Record&)>& change);
+  /// From now on every call throws QueueUnavailable, or does no longer.
+  void set_unavailable(bool unavailable);
+  /// Blocks until a call was refused because of set_unavailable().
+  void wait_refused();
+  [[nodiscard]] bool has_retired() const;
+
+  std::vector<jobs::IntakeReport> intake() override;
+  std::optional<jobs::ClaimedJob> claim() override;
+  jobs::LeaseState heartbeat(const jobs::Lease& lease, const jobs::Progress& progress) override;
+  jobs::LeaseState begin_commit(const jobs::Lease& lease, std::string_view fingerprint) override;
+  jobs::LeaseState complete(const jobs::Lease& lease, std::string_view result_json) override;
+  jobs::FailureOutcome fail(const jobs::Lease& lease, std::string_view error, jobs::FailureKind kind) override;
+  jobs::LeaseState release(const jobs::Lease& lease) override;
+  std::vector<jobs::ReclaimReport> reclaim() override;
+  std::size_t promote() override;
+  std::vector<jobs::ControlReport> poll_control() override;
+  void announce(std::string_view info_json) override;
+  void retire() override;
+  bool wait_for_work(std::chrono::milliseconds timeout) override;
+  jobs::QueueCounts counts() override;
+
+private:
+  void check_available();
+  jobs::LeaseState move(const jobs::Lease& lease, const std::string& state, const std::function<void(Record&)>& change);
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<std::string, Record> records_;
+  std::size_t new_entries_ = 0;
+  std::size_t refused_ = 0;
+  bool unavailable_ = false;
+  bool retired_ = false;
+};
+
+/// Counts what a service manager is told.
+class FakeServiceManager final : public ServiceManager {
+public:
+  void ready() override {}
+  void stopping() override { ++stopping_calls; }
+  void status(const std::string& text) override;
+  void feed_watchdog() override { ++watchdog_calls; }
+  void extend_timeout(std::chrono::seconds) override {}
+  /// Blocks until a status that begins with @p text was given.
+  void wait_for_status(const std::string& text);
+
+  std::atomic<int> stopping_calls{0};
+  std::atomic<int> watchdog_calls{0};
+
+private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::string> statuses_;
+};
+
+/// Text of @p paragraphs paragraphs of a sentence each, all different, in chapters of ten.
+[[nodiscard]] std::string sample_text(int paragraphs);
+
+} // namespace audiobookd::daemon::testing

@@ -1,0 +1,228 @@
+// How single jobs end: what the queue is told, and what is published.
+#include "daemon/engine_thread.h"
+#include "daemon/fingerprint_sink.h"
+#include "daemon/render_job.h"
+#include "storage/local_storage.h"
+#include "tests/daemon/fakes.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace audiobookd::daemon {
+namespace {
+
+/// A target without room.
+class FullDisk final : public storage::Publication {
+public:
+  void append(std::span<const std::byte>) override { throw storage::TransientError("disk full"); }
+  void overwrite(std::uint64_t, std::span<const std::byte>) override {}
+  [[nodiscard]] std::uint64_t size() const noexcept override { return 0; }
+  storage::PublishResult commit(storage::IfExists, const std::function<bool()>&) override {
+    return storage::PublishResult::lost;
+  }
+  [[nodiscard]] const std::string& target() const noexcept override { return name_; }
+
+private:
+  std::string name_ = "full";
+};
+
+/// A folder whose outputs can be taken away.
+class TestStorage final : public storage::Storage {
+public:
+  explicit TestStorage(const std::filesystem::path& folder) : local_({.input = folder, .output = folder}) {}
+  [[nodiscard]] std::string read_input(std::string_view name, std::uint64_t max_bytes) const override {
+    return local_.read_input(name, max_bytes);
+  }
+  [[nodiscard]] bool output_exists(std::string_view name) const override { return local_.output_exists(name); }
+  [[nodiscard]] std::unique_ptr<storage::Publication> open_output(std::string_view name) const override {
+    if (is_full) {
+      return std::make_unique<FullDisk>();
+    }
+    return local_.open_output(name);
+  }
+
+  bool is_full = false;
+
+private:
+  storage::LocalStorage local_;
+};
+
+class RenderJobTest : public ::testing::Test {
+protected:
+  RenderJobTest() { folder_.write("files/book.txt", testing::sample_text(12)); }
+
+  static jobs::Job job() {
+    jobs::Job job;
+    job.id = "book";
+    job.input = "book.txt";
+    job.output = "out/book.mp3";
+    return job;
+  }
+
+  /// Claims and runs @p job to its end.
+  testing::FakeQueue::Record run(const jobs::Job& job) {
+    queue_.add(job);
+    return run_claimed(job.id);
+  }
+
+  testing::FakeQueue::Record run_claimed(const std::string& id) {
+    RenderJob(queue_.claim().value(), surroundings_); // waits for its end
+    return queue_.record(id);
+  }
+
+  [[nodiscard]] std::string output() const { return testing::read_file(files_ / "out/book.mp3"); }
+
+  testing::TemporaryFolder folder_;
+  const std::filesystem::path files_ = folder_.path() / "files";
+  testing::FakeRenderer renderer_;
+  testing::FakeQueue queue_;
+  TestStorage storage_{(std::filesystem::create_directories(files_), files_)};
+  storage::ChunkStore store_{{.folder = folder_.path() / "chunks", .max_bytes = 1u << 30}};
+  UtterancePool pool_{renderer_, store_, {}};
+  JobSurroundings surroundings_{.queue = queue_,
+                                .studio = {renderer_, pool_, store_},
+                                .storage = storage_,
+                                .published = storage_,
+                                .defaults = {},
+                                .on_end = [] {}};
+  EngineThread engine_{renderer_, pool_, [] {}};
+};
+
+TEST_F(RenderJobTest, AJobIsPublishedAndCompletedWithItsResult) {
+  const auto record = run(job());
+  ASSERT_EQ(record.state, "done") << record.error;
+  EXPECT_FALSE(output().empty());
+  EXPECT_EQ(record.commit, fingerprint_of(output()));
+  EXPECT_GT(nlohmann::json::parse(record.result).at("rendered").get<int>(), 10);
+  EXPECT_EQ(store_.open_jobs(), std::vector<std::string>{});
+}
+
+TEST_F(RenderJobTest, InlineTextIsRendered) {
+  jobs::Job inline_job = job();
+  inline_job.input.clear();
+  inline_job.text = "Just one sentence that somebody wrote into the job itself.";
+  EXPECT_EQ(run(inline_job).state, "done");
+}
+
+TEST_F(RenderJobTest, AMissingInputIsPermanentAndNamed) {
+  jobs::Job lost = job();
+  lost.input = "lost.txt";
+  const auto record = run(lost);
+  EXPECT_EQ(record.state, "dead");
+  EXPECT_NE(record.error.find("lost.txt"), std::string::npos) << record.error;
+}
+
+TEST_F(RenderJobTest, WhatAPersonMustChangeIsPermanent) {
+  const auto error_of = [this](const std::string& id, const std::function<void(jobs::Job&)>& spoil) {
+    jobs::Job spoiled = job();
+    spoiled.id = id;
+    spoil(spoiled);
+    const auto record = run(spoiled);
+    EXPECT_EQ(record.state, "dead") << id;
+    return record.error;
+  };
+  folder_.write("files/empty.txt", "\n\n");
+  EXPECT_NE(error_of("a", [](auto& j) { j.voice = "nobody"; }).find("voice 'nobody'"), std::string::npos);
+  EXPECT_NE(error_of("b", [](auto& j) { j.model = "other"; }).find("field 'model'"), std::string::npos);
+  EXPECT_NE(error_of("c", [](auto& j) { j.language = "de"; }).find("field 'language'"), std::string::npos);
+  EXPECT_NE(error_of("d", [](auto& j) { j.input = "empty.txt"; }).find("empty.txt"), std::string::npos);
+  EXPECT_NE(error_of("e", [](auto& j) { j.format.bitrate_kbps = 65; }).find("65"), std::string::npos);
+}
+
+TEST_F(RenderJobTest, AFullDiskIsTransientAndPublishesNothing) {
+  storage_.is_full = true;
+  const auto record = run(job());
+  EXPECT_EQ(record.state, "retry_wait");
+  EXPECT_EQ(record.error, "disk full");
+  EXPECT_FALSE(std::filesystem::exists(files_ / "out/book.mp3"));
+}
+
+TEST_F(RenderJobTest, AnUtteranceThatCannotBeRenderedIsPermanent) {
+  renderer_.fault = [](const engine::Utterance& utterance) {
+    return utterance.text.find("number 7") != std::string::npos ? "it hums" : "";
+  };
+  const auto record = run(job());
+  EXPECT_EQ(record.state, "dead");
+  EXPECT_NE(record.error.find("it hums"), std::string::npos) << record.error;
+}
+
+TEST_F(RenderJobTest, AnExistingOutputDecidesAsTheJobSays) {
+  folder_.write("files/out/book.mp3", "other");
+  EXPECT_EQ(run(job()).state, "dead");
+  EXPECT_TRUE(renderer_.delivered_texts().empty()) << "nothing is rendered in vain";
+  EXPECT_EQ(output(), "other");
+
+  jobs::Job skip = job();
+  skip.id = "skip";
+  skip.if_exists = jobs::IfExists::skip;
+  EXPECT_EQ(run(skip).result, R"({"skipped":true})");
+  EXPECT_EQ(output(), "other");
+
+  jobs::Job replace = job();
+  replace.id = "replace";
+  replace.if_exists = jobs::IfExists::replace;
+  EXPECT_EQ(run(replace).state, "done");
+  EXPECT_NE(output(), "other");
+}
+
+TEST_F(RenderJobTest, WhatAnEarlierAttemptPublishedIsFoundAndNotRenderedAgain) {
+  run(job());
+  const std::string published = output();
+  const std::size_t rendered = renderer_.delivered_texts().size();
+  queue_.change("book", [](auto& record) { record.state = "queued"; }); // its worker died before complete()
+  const auto record = run_claimed("book");
+  EXPECT_EQ(record.state, "done");
+  EXPECT_EQ(record.result, R"({"published_by_earlier_attempt":true})");
+  EXPECT_EQ(renderer_.delivered_texts().size(), rendered);
+  EXPECT_EQ(output(), published);
+}
+
+TEST_F(RenderJobTest, AnOutputThatTheEarlierAttemptDidNotMakeIsNotTakenForIts) {
+  folder_.write("files/out/book.mp3", "by somebody else");
+  queue_.add(job());
+  queue_.change("book", [](auto& record) { record.commit = "16:00000000000000000000000000000000"; });
+  EXPECT_EQ(run_claimed("book").state, "dead");
+  EXPECT_EQ(output(), "by somebody else");
+}
+
+TEST_F(RenderJobTest, ALeaseThatIsLostBeforePublishingPublishesNothing) {
+  renderer_.hold();
+  queue_.add(job());
+  RenderJob render(queue_.claim().value(), surroundings_);
+  renderer_.wait_held(1);
+  queue_.change("book", [](auto& record) { record.token = "another worker's"; });
+  renderer_.let_go();
+  while (!render.is_over()) {
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(queue_.record("book").state, "running");
+  EXPECT_FALSE(std::filesystem::exists(files_ / "out/book.mp3"));
+}
+
+TEST_F(RenderJobTest, AnAbandonedJobLeavesTheEngineAndTellsTheQueueNothing) {
+  renderer_.hold();
+  queue_.add(job());
+  {
+    RenderJob render(queue_.claim().value(), surroundings_);
+    renderer_.wait_held(4);
+    render.abandon();
+  }
+  EXPECT_EQ(renderer_.cancelled().size(), 4u);
+  EXPECT_EQ(queue_.record("book").state, "running");
+  EXPECT_EQ(queue_.record("book").releases, 0);
+}
+
+TEST_F(RenderJobTest, ASilentQueueIsWaitedForWhenTheBookIsFinished) {
+  renderer_.hold();
+  queue_.add(job());
+  RenderJob render(queue_.claim().value(), surroundings_);
+  renderer_.wait_held(1);
+  queue_.set_unavailable(true);
+  renderer_.let_go();
+  queue_.wait_refused();
+  queue_.set_unavailable(false);
+  EXPECT_EQ(queue_.wait_for_state("book", "done").state, "done");
+}
+
+} // namespace
+} // namespace audiobookd::daemon

@@ -1,0 +1,235 @@
+// The service with a queue in memory and a fake engine.
+#include "daemon/render_service.h"
+#include "storage/local_storage.h"
+#include "tests/daemon/fakes.h"
+
+#include <future>
+#include <gtest/gtest.h>
+
+namespace audiobookd::daemon {
+namespace {
+
+using namespace std::chrono_literals;
+
+class RenderServiceTest : public ::testing::Test {
+protected:
+  void start(const ServiceLimits& limits = {}) {
+    service_ = std::make_unique<RenderService>(ServiceParts{.queue = queue_,
+                                                            .connect_queue = [this]() -> std::vector<std::string> {
+                                                              ++connections_;
+                                                              queue_.intake(); // throws while the queue is unavailable
+                                                              return {};
+                                                            },
+                                                            .renderer = renderer_,
+                                                            .store = store_,
+                                                            .storage = storage_,
+                                                            .published = storage_,
+                                                            .manager = manager_},
+                                               ServiceSettings{.defaults = {}, .heartbeat = 5ms, .limits = limits});
+    ended_ = std::async(std::launch::async, [this] { service_->run(stop_.get_token()); });
+  }
+
+  /// Stops the service and gives what run() threw.
+  void stop() {
+    stop_.request_stop();
+    ended_.get();
+  }
+
+  void add(const std::string& id, int paragraphs = 12) {
+    folder_.write("files/" + id + ".txt", testing::sample_text(paragraphs));
+    jobs::Job job;
+    job.id = id;
+    job.input = id + ".txt";
+    job.output = id + ".mp3";
+    queue_.add(job);
+  }
+
+  [[nodiscard]] bool is_published(const std::string& id) const {
+    return std::filesystem::exists(files_ / (id + ".mp3"));
+  }
+
+  testing::TemporaryFolder folder_;
+  const std::filesystem::path files_ = folder_.path() / "files";
+  testing::FakeRenderer renderer_;
+  testing::FakeQueue queue_;
+  testing::FakeServiceManager manager_;
+  storage::LocalStorage storage_{{.input = (std::filesystem::create_directories(files_), files_), .output = files_}};
+  storage::ChunkStore store_{{.folder = folder_.path() / "chunks", .max_bytes = 1u << 30}};
+  std::atomic<int> connections_{0};
+  std::stop_source stop_;
+  std::unique_ptr<RenderService> service_;
+  std::future<void> ended_;
+};
+
+TEST_F(RenderServiceTest, JobsAreCompletedSideBySideAndAfterEachOther) {
+  add("a");
+  add("b", 30);
+  start({.max_jobs = 2});
+  add("c");
+  for (const char* id : {"a", "b", "c"}) {
+    queue_.wait_for_state(id, "done");
+    EXPECT_TRUE(is_published(id)) << id;
+  }
+  stop();
+  EXPECT_TRUE(queue_.has_retired());
+  EXPECT_GT(manager_.watchdog_calls, 0);
+  EXPECT_EQ(manager_.stopping_calls, 1);
+}
+
+TEST_F(RenderServiceTest, NoMoreJobsAreOpenThanAllowedUntilTheLimitIsRaised) {
+  renderer_.hold();
+  add("a");
+  add("b");
+  start({.max_jobs = 1});
+  queue_.wait_for("a", [](const auto& record) { return record.heartbeats > 3; });
+  EXPECT_EQ(queue_.record("b").state, "queued");
+  service_->set_limits({.max_jobs = 2});
+  queue_.wait_for_state("b", "running");
+  renderer_.let_go();
+  queue_.wait_for_state("a", "done");
+  queue_.wait_for_state("b", "done");
+  stop();
+}
+
+TEST_F(RenderServiceTest, AFailedJobDoesNotDisturbTheNext) {
+  jobs::Job lost;
+  lost.id = "a";
+  lost.input = "lost.txt";
+  lost.output = "a.mp3";
+  queue_.add(lost);
+  add("b");
+  start();
+  queue_.wait_for_state("a", "dead");
+  queue_.wait_for_state("b", "done");
+  stop();
+}
+
+TEST_F(RenderServiceTest, AStopFinishesWhatIsInFlightAndReleasesTheRestWithoutAnAttempt) {
+  renderer_.hold();
+  add("a", 40);
+  start();
+  renderer_.wait_held(4);
+  stop_.request_stop();
+  queue_.wait_for("a", [](const auto& record) { return record.heartbeats > 0; });
+  renderer_.let_go();
+  ended_.get();
+  const auto record = queue_.record("a");
+  EXPECT_EQ(record.state, "queued");
+  EXPECT_EQ(record.releases, 1);
+  EXPECT_EQ(record.attempts, 0);
+  EXPECT_FALSE(is_published("a"));
+  EXPECT_GE(store_.stats().written, 4u) << "what was in flight is kept";
+  EXPECT_EQ(store_.open_jobs(), std::vector<std::string>{"a"}) << "it will be taken up again";
+}
+
+TEST_F(RenderServiceTest, AStopDoesNotWaitForWorkInFlightLongerThanAllowed) {
+  renderer_.hold();
+  add("a", 40);
+  start({.drain = 0ms});
+  renderer_.wait_held(4);
+  stop(); // nobody lets the engine go: it ends because its work is withdrawn
+  EXPECT_EQ(queue_.record("a").state, "queued");
+  EXPECT_EQ(queue_.record("a").attempts, 0);
+  EXPECT_GE(renderer_.cancelled().size(), 4u);
+}
+
+TEST_F(RenderServiceTest, LeasesAreKeptWhileDraining) {
+  renderer_.hold();
+  add("a", 40);
+  start();
+  renderer_.wait_held(4);
+  stop_.request_stop();
+  const int before = queue_.record("a").heartbeats;
+  queue_.wait_for("a", [before](const auto& record) { return record.heartbeats > before + 100; });
+  renderer_.let_go();
+  ended_.get();
+}
+
+TEST_F(RenderServiceTest, ALostLeasePublishesNothingAndFreesTheEngine) {
+  renderer_.hold();
+  add("a", 40);
+  start();
+  renderer_.wait_held(4);
+  queue_.change("a", [](auto& record) { record.token = "another worker's"; });
+  while (renderer_.cancelled().size() < 4) {
+    std::this_thread::yield();
+  }
+  renderer_.let_go();
+  add("b");
+  queue_.wait_for_state("b", "done");
+  stop();
+  EXPECT_EQ(queue_.record("a").token, "another worker's");
+  EXPECT_FALSE(is_published("a"));
+}
+
+TEST_F(RenderServiceTest, ACancelledJobPublishesNothing) {
+  renderer_.hold();
+  add("a", 40);
+  start();
+  renderer_.wait_held(4);
+  queue_.change("a", [](auto& record) { record.cancel_requested = true; });
+  queue_.wait_for_state("a", "cancelled");
+  renderer_.let_go();
+  add("b");
+  queue_.wait_for_state("b", "done");
+  stop();
+  EXPECT_EQ(queue_.record("a").state, "cancelled");
+  EXPECT_FALSE(is_published("a"));
+}
+
+TEST_F(RenderServiceTest, ItWaitsForAQueueThatIsDownAndSaysSo) {
+  queue_.set_unavailable(true);
+  add("a");
+  start();
+  manager_.wait_for_status("waiting for Redis");
+  queue_.set_unavailable(false);
+  queue_.wait_for_state("a", "done");
+  stop();
+}
+
+TEST_F(RenderServiceTest, RenderingGoesOnWhileTheQueueIsDown) {
+  renderer_.hold();
+  add("a", 40);
+  start();
+  renderer_.wait_held(4);
+  queue_.set_unavailable(true);
+  queue_.wait_refused();
+  renderer_.let_go();
+  while (renderer_.delivered_texts().size() < 44) {
+    std::this_thread::yield();
+  }
+  queue_.set_unavailable(false);
+  queue_.wait_for_state("a", "done");
+  EXPECT_EQ(queue_.record("a").attempts, 1);
+  EXPECT_GE(connections_, 2);
+  stop();
+}
+
+TEST_F(RenderServiceTest, AFailedDeviceEndsTheServicePublishesNothingAndReleasesTheJobs) {
+  renderer_.deliveries_before_device_fault = 5;
+  add("a", 40);
+  add("b", 40);
+  start();
+  EXPECT_THROW(ended_.get(), std::runtime_error);
+  for (const char* id : {"a", "b"}) {
+    EXPECT_EQ(queue_.record(id).state, "queued") << id;
+    EXPECT_EQ(queue_.record(id).attempts, 0) << id;
+    EXPECT_FALSE(is_published(id)) << id;
+  }
+}
+
+TEST(ProgressWatch, AStandstillIsOnlyAlarmingWithWorkInFlightAndAfterPatience) {
+  ProgressWatch watch;
+  const auto start = ProgressWatch::Clock::now();
+  EXPECT_TRUE(watch.is_alive(0, 1, start));
+  EXPECT_TRUE(watch.is_alive(0, 1, start + 1h)) << "idle";
+  EXPECT_TRUE(watch.is_alive(3, 2, start + 1h));
+  EXPECT_TRUE(watch.is_alive(3, 2, start + 1h + 60s));
+  EXPECT_FALSE(watch.is_alive(3, 2, start + 1h + 61s));
+  EXPECT_TRUE(watch.is_alive(3, 3, start + 1h + 61s)) << "it was only slow";
+  EXPECT_TRUE(watch.is_alive(3, 3, start + 1h + 600s)) << "and may be slow again";
+  EXPECT_FALSE(watch.is_alive(3, 3, start + 1h + 61s + 611s));
+}
+
+} // namespace
+} // namespace audiobookd::daemon
