@@ -1,3 +1,4 @@
+// Conformer block: relative attention sequence by sequence, everything else over all rows at once.
 #include "engine/layers/conformer.h"
 
 #include <ATen/ATen.h>

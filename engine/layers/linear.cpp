@@ -1,3 +1,4 @@
+// Affine layers: loading and applying them.
 #include "engine/layers/linear.h"
 
 #include <ATen/ATen.h>

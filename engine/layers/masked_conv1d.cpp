@@ -1,3 +1,4 @@
+// Convolutions with masked results; weight normalisation is folded here.
 #include "engine/layers/masked_conv1d.h"
 
 #include <ATen/ATen.h>

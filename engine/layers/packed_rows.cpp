@@ -1,3 +1,4 @@
+// The layout of packed sequences and the windows that stay inside them.
 #include "engine/layers/packed_rows.h"
 
 #include <ATen/ATen.h>

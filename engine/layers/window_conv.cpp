@@ -1,3 +1,4 @@
+// Convolution over packed rows as a matrix product.
 #include "engine/layers/window_conv.h"
 
 #include <ATen/ATen.h>

@@ -1,3 +1,4 @@
+// The shared parts of the S3Gen tests.
 #include "tests/engine/s3gen_fixture.h"
 
 namespace audiobookd::tests {

@@ -1,3 +1,4 @@
+// Euler steps of the guided flow.
 #include "engine/models/chatterbox/cfm_decoder.h"
 
 #include <ATen/ATen.h>

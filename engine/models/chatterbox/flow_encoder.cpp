@@ -1,3 +1,4 @@
+// Flow encoder: token rate, look-ahead, upsampling, frame rate. Threading as in the header.
 #include "engine/models/chatterbox/flow_encoder.h"
 
 #include <ATen/ATen.h>

@@ -1,3 +1,4 @@
+// Flow estimator: channels last throughout, so that convolutions and attention share one layout.
 #include "engine/models/chatterbox/flow_estimator.h"
 
 #include <ATen/ATen.h>

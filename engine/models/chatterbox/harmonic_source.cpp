@@ -1,3 +1,4 @@
+// Harmonic source: phase, voicing, noise, and their merging into one signal.
 #include "engine/models/chatterbox/harmonic_source.h"
 
 #include <ATen/ATen.h>

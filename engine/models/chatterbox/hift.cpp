@@ -1,3 +1,4 @@
+// HiFT vocoder: loading, F0, stages, and the way back to samples.
 #include "engine/models/chatterbox/hift.h"
 
 #include <ATen/ATen.h>

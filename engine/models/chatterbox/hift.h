@@ -5,6 +5,7 @@
 // utterance's samples do not depend on its company; source and Fourier transforms run at each utterance's own length.
 #pragma once
 
+#include "engine/layers/linear.h"
 #include "engine/layers/masked_conv1d.h"
 #include "engine/layers/probe.h"
 #include "engine/models/chatterbox/config.h"

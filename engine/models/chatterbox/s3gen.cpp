@@ -1,3 +1,4 @@
+// S3Gen: checking requests, putting them into passes, and running the stages.
 #include "engine/models/chatterbox/s3gen.h"
 
 #include "engine/kernels/philox_noise.h"

@@ -1,3 +1,4 @@
+// Short-time Fourier transform by matrix products and overlap-add.
 #include "engine/models/chatterbox/short_fourier.h"
 
 #include <ATen/ATen.h>
