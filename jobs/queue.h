@@ -116,6 +116,8 @@ public:
 
   /// The next job in strict priority order, leased to this worker; nothing if none is ready, everything is paused, or
   /// this worker runs a suspect. Registers and buries on the way what it must.
+  /// Every lease must be ended by complete(), fail() or release(), or kept until a call says it is lost or cancelled:
+  /// whether this worker is idle, and may run a suspect, is known from its open leases.
   virtual std::optional<ClaimedJob> claim() = 0;
 
   /// Keeps the lease and tells users how far it is. Call every heartbeat period, for each lease.

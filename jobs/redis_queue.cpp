@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <sys/random.h>
 #include <system_error>
+#include <utility>
 
 namespace audiobookd::jobs {
 namespace {
@@ -203,12 +204,14 @@ std::optional<ClaimedJob> RedisQueue::claim() {
   const std::lock_guard lock(mutex_);
   if (runs_suspect())
     return std::nullopt;
-  for (;;) { // every turn buries or registers an entry, or is the last
-    const std::string token = random_hex();
+  for (;;) {                  // every turn buries or registers an entry, or is the last
+    if (claim_token_.empty()) // else the reply to the last call was lost: asking with its token gives its job
+      claim_token_ = random_hex();
     const RedisValue reply =
         run(scripts::claim,
-            {settings_.worker, token, std::to_string(job_version), number(settings_.lease), held_.empty() ? "1" : "0",
-             number(settings_.suspect_patience), number(settings_.ended_retention)});
+            {settings_.worker, claim_token_, std::to_string(job_version), number(settings_.lease),
+             held_.empty() ? "1" : "0", number(settings_.suspect_patience), number(settings_.ended_retention)});
+    const std::string token = std::exchange(claim_token_, "");
     const std::string& answer = reply.at(0).text;
     if (answer == "intake")
       register_entry(reply.at(1).text, reply.at(2).text, &reply.at(3).text, false);

@@ -83,6 +83,7 @@ private:
   RedisConnection connection_;                         ///< Protected by #mutex_
   std::chrono::steady_clock::time_point reclaim_from_; ///< Protected by #mutex_. See Queue::reclaim()
   std::map<std::string, bool, std::less<>> held_;      ///< Protected by #mutex_. Tokens of open leases: is it a suspect
+  std::string claim_token_; ///< Protected by #mutex_. Of a claim whose reply did not arrive; else empty
 
   std::mutex wait_mutex_;
   RedisConnection wait_connection_; ///< Protected by #wait_mutex_

@@ -2,6 +2,11 @@
 local owner, token, known_v, lease_ms, is_idle, patience_ms, retention_s = unpack(ARGV)
 known_v, lease_ms, patience_ms = tonumber(known_v), tonumber(lease_ms), tonumber(patience_ms)
 
+local function answer_of(id, job, payload)
+  local attempt = text(tonumber(job.attempts) + 1)
+  return {'job', id, job.queue, job.entry, payload, attempt, job.suspect == '1' and '1' or '0', job.commit or ''}
+end
+
 local function lease(id, job)
   local payload = payload_of(job.queue, job.entry)
   if not payload then
@@ -13,8 +18,9 @@ local function lease(id, job)
   change(id, 'state', 'running', 'owner', owner, 'token', redis.sha1hex(token), 'alone', alone, 'started_at', text(now),
          'heartbeat_at', text(now))
   if alone == '1' and redis.call('GET', key('alone')) == owner then redis.call('DEL', key('alone')) end
+  redis.call('SET', key('claim:' .. owner), id, 'PX', lease_ms)
   event(id, 'running', owner)
-  return {'job', id, job.queue, job.entry, payload, text(tonumber(job.attempts) + 1), alone, job.commit or ''}
+  return answer_of(id, job, payload)
 end
 
 -- Leases a pending entry, or puts it where it belongs: afterwards it is no longer where it was found.
@@ -79,6 +85,17 @@ local function next_of(queue)
   return nil
 end
 
+-- The same token again: the reply to the last call was lost.
+local function claimed_already()
+  local id = redis.call('GET', key('claim:' .. owner))
+  local job = id and load_job(id)
+  if not job or not owns(job, owner, token) or not is_running(job) then return nil end
+  local payload = payload_of(job.queue, job.entry)
+  return payload and answer_of(id, job, payload)
+end
+
+local repeated = claimed_already()
+if repeated then return repeated end
 if redis.call('EXISTS', key('paused')) == 1 then return {'paused'} end
 for _, queue in ipairs(queues) do
   if redis.call('EXISTS', key('paused:' .. queue)) == 0 then

@@ -197,6 +197,20 @@ TEST_F(RedisClaim, GivesExactlyOneWithAllThatTheWorkerNeeds) {
   EXPECT_EQ(counts.queues[1].open, 1u);
 }
 
+TEST_F(RedisClaim, LongestJobArrivesWhole) {
+  const auto worker = make_worker("a");
+  const std::string head = R"({"output":"a.mp3","text":")";
+  const std::string text(max_job_bytes - head.size() - 2, 'x');
+  add("normal", head + text + "\"}");
+  const std::string too_long = add("normal", head + text + "y\"}");
+  const auto claimed = worker->claim();
+  ASSERT_TRUE(claimed);
+  EXPECT_TRUE(claimed->job.text == text);
+  EXPECT_FALSE(worker->claim());
+  EXPECT_EQ(state(too_long), "dead");
+  EXPECT_NE(field(too_long, "error").find("4194305 bytes"), std::string::npos);
+}
+
 TEST_F(RedisClaim, TwoWorkersNeverGetTheSameJob) {
   const auto a = make_worker("a");
   const auto b = make_worker("b");

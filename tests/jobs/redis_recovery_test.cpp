@@ -430,6 +430,34 @@ TEST(RedisRestart, StoppedServerIsGivenUpAndFoundAgain) {
   }));
 }
 
+TEST_F(RedisFailure, ClaimWhoseReplyWasLostIsRepeatedAndGivesTheSameJob) {
+  RedisQueueSettings impatient = settings("a");
+  impatient.timeouts.command = milliseconds(100);
+  RedisQueue worker(impatient);
+  add_job("normal", "first");
+  add_job("normal", "second");
+  worker.intake();
+  worker.release(worker.claim()->lease); // now the server knows the script
+  // The server reads the command, executes it when it wakes up, and finds nobody to answer.
+  server.send_signal(SIGSTOP);
+  EXPECT_THROW(worker.claim(), QueueUnavailable);
+  server.send_signal(SIGCONT);
+  ASSERT_TRUE(eventually([&] { return state("first") == "running"; }));
+  std::optional<ClaimedJob> claimed;
+  EXPECT_TRUE(eventually([&] {
+    try {
+      claimed = worker.claim();
+      return true;
+    } catch (const QueueUnavailable&) {
+      return false;
+    }
+  }));
+  ASSERT_TRUE(claimed);
+  EXPECT_EQ(claimed->job.id, "first");
+  EXPECT_EQ(worker.complete(claimed->lease, "{}"), LeaseState::held);
+  EXPECT_EQ(state("second"), "queued");
+}
+
 // --- Permissions --------------------------------------------------------------------------------------------------
 
 /// The lines of PROTOCOL.md that begin with "ACL SETUSER", as commands.
