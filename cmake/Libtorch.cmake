@@ -60,6 +60,9 @@ foreach(_dir ${_nvidia_libs})
   target_link_options(audiobookd_torch INTERFACE -Wl,-rpath-link,${_dir})
 endforeach()
 target_link_options(audiobookd_torch INTERFACE -Wl,-rpath,${LIBTORCH_ROOT}/lib)
+# libtorch.so exports parts of a libstdc++ of its own, among them a std::filesystem::remove_all that crashes: the
+# system's library must come first in the order in which symbols are looked up.
+target_link_libraries(audiobookd_torch INTERFACE -Wl,--no-as-needed stdc++ -Wl,--as-needed)
 if(AUDIOBOOKD_WITH_CUDA)
   # libtorch_cuda registers its kernels when loaded, so it must be linked although nothing names its symbols.
   target_link_libraries(audiobookd_torch INTERFACE -Wl,--no-as-needed torch torch_cpu torch_cuda c10_cuda c10
