@@ -39,10 +39,10 @@ double price(BreakRank rank) {
 
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && u_isUWhiteSpace(last_code_point(text))) {
-    text.remove_suffix(count_bytes(last_code_point(text)));
+    text = without_last_code_point(text);
   }
   while (!text.empty() && u_isUWhiteSpace(first_code_point(text))) {
-    text.remove_prefix(count_bytes(first_code_point(text)));
+    text = without_first_code_point(text);
   }
   return text;
 }

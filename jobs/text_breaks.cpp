@@ -47,26 +47,23 @@ bool is_in(std::string_view word, const std::array<std::string_view, N>& list) {
   return std::find(list.begin(), list.end(), word) != list.end();
 }
 
-void remove_last(std::string_view& text) { text.remove_suffix(count_bytes(last_code_point(text))); }
-void remove_first(std::string_view& text) { text.remove_prefix(count_bytes(first_code_point(text))); }
-
 std::string_view without_white_space_at_end(std::string_view text) {
   while (!text.empty() && u_isUWhiteSpace(last_code_point(text))) {
-    remove_last(text);
+    text = without_last_code_point(text);
   }
   return text;
 }
 
 std::string_view without_closers(std::string_view text) {
   while (!text.empty() && is_in(last_code_point(text), closers)) {
-    remove_last(text);
+    text = without_last_code_point(text);
   }
   return text;
 }
 
 std::string_view without_openers(std::string_view text) {
   while (!text.empty() && is_in(first_code_point(text), openers)) {
-    remove_first(text);
+    text = without_first_code_point(text);
   }
   return text;
 }
@@ -77,7 +74,7 @@ std::string_view last_word(std::string_view text) {
   constexpr int longest_abbreviation = 16;
   std::string_view rest = text;
   for (int i = 0; i < longest_abbreviation && !rest.empty() && !u_isUWhiteSpace(last_code_point(rest)); ++i) {
-    remove_last(rest);
+    rest = without_last_code_point(rest);
   }
   return without_openers(text.substr(rest.size()));
 }
@@ -85,7 +82,7 @@ std::string_view last_word(std::string_view text) {
 std::string_view first_letters(std::string_view text) {
   std::string_view rest = text;
   while (!rest.empty() && u_isalpha(first_code_point(rest))) {
-    remove_first(rest);
+    rest = without_first_code_point(rest);
   }
   return text.substr(0, text.size() - rest.size());
 }
@@ -97,7 +94,7 @@ bool ends_with_ellipsis(std::string_view text) {
 /// "J.", "e.g.", "U.S.A.": single letters, each with its full stop.
 bool is_dotted(std::string_view word) {
   while (count_characters(word) >= 2 && u_isalpha(first_code_point(word))) {
-    remove_first(word);
+    word = without_first_code_point(word);
     if (word.front() != '.') {
       return false;
     }

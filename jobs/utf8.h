@@ -44,15 +44,33 @@ inline UChar32 last_code_point(std::string_view text) {
   return code_point;
 }
 
+/// @p text behind its first code point; empty for an empty one.
+inline std::string_view without_first_code_point(std::string_view text) {
+  std::size_t offset = 0;
+  if (!text.empty()) {
+    U8_FWD_1(text.data(), offset, text.size());
+  }
+  return text.substr(offset);
+}
+
+/// @p text before its last code point; empty for an empty one.
+inline std::string_view without_last_code_point(std::string_view text) {
+  if (text.empty()) {
+    return text;
+  }
+  const std::string_view tail = text.substr(text.size() - std::min<std::size_t>(text.size(), U8_MAX_LENGTH));
+  auto offset = static_cast<std::int32_t>(tail.size());
+  UChar32 code_point = 0;
+  U8_PREV_OR_FFFD(tail.data(), 0, offset, code_point);
+  return text.substr(0, text.size() - tail.size() + static_cast<std::size_t>(offset));
+}
+
 inline void append_code_point(std::string& text, UChar32 code_point) {
   char encoded[U8_MAX_LENGTH];
   std::size_t length = 0;
   U8_APPEND_UNSAFE(encoded, length, code_point);
   text.append(encoded, length);
 }
-
-/// How many bytes @p code_point takes.
-inline std::size_t count_bytes(UChar32 code_point) { return U8_LENGTH(code_point); }
 
 /// How many code points @p text has.
 inline std::size_t count_characters(std::string_view text) {

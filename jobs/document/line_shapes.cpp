@@ -4,9 +4,13 @@
 #include "jobs/utf8.h"
 
 #include <algorithm>
-#include <regex>
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
 #include <string>
+#include <unicode/regex.h>
 #include <unicode/uchar.h>
+#include <unicode/unistr.h>
 
 namespace audiobookd::jobs {
 namespace {
@@ -34,25 +38,73 @@ bool is_capitals(std::u32string_view line) {
 // Up to CCCXCIX. The look-ahead keeps it from matching nothing.
 constexpr const char* roman_numeral = "(?=[IVXLC])C{0,3}(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})";
 
-/// Groups: 1 division and number, 2 separator, 3 title. Matched against short lines only: std::regex recurses.
-const std::regex& numbered_heading() {
-  static const std::regex pattern = [] {
+std::unique_ptr<const icu::RegexPattern> compile(const std::string& pattern, std::uint32_t flags) {
+  UErrorCode status = U_ZERO_ERROR;
+  std::unique_ptr<const icu::RegexPattern> compiled(
+      icu::RegexPattern::compile(icu::UnicodeString::fromUTF8(pattern), flags, status));
+  if (U_FAILURE(status)) {
+    throw std::runtime_error("ICU cannot compile /" + pattern + "/: " + u_errorName(status));
+  }
+  return compiled;
+}
+
+/// A division and its number (or a name that needs none), what separates it from its title, and the title.
+const icu::RegexPattern& numbered_heading() {
+  static const std::unique_ptr<const icu::RegexPattern> pattern = [] {
     const std::string units = "One|Two|Three|Four|Five|Six|Seven|Eight|Nine";
     const std::string words = "(?:(?:Twenty|Thirty|Forty|Fifty)(?:[- ](?:" + units + "))?|" + units +
                               "|Ten|Eleven|Twelve|Thirteen|Fourteen|Fifteen|Sixteen|Seventeen|Eighteen|Nineteen"
                               "|(?:the )?(?:First|Second|Third|Fourth|Fifth|Sixth|Seventh|Eighth|Ninth|Tenth|Last))";
     const std::string divisions = "(?:Chapter|Part|Book|Volume|Act|Scene|Canto|Section)";
     const std::string apart = "(?:Prologue|Epilogue|Preface|Foreword|Introduction|Interlude|Afterword|Appendix)";
-    return std::regex("(?:(" + divisions + "\\s+(?:[0-9]{1,4}|" + words + "|" + roman_numeral + "))|" + apart +
-                          ")(?:\\s*([.:-]|–|—)|(?=\\s|$))\\s*(.*)",
-                      std::regex::icase);
+    return compile("(?:(?<number>" + divisions + "\\s+(?:[0-9]{1,4}|" + words + "|" + roman_numeral + "))|" + apart +
+                       ")(?:\\s*(?<separator>[.:–—-])|(?=\\s|$))\\s*(?<title>.*)",
+                   UREGEX_CASE_INSENSITIVE);
   }();
-  return pattern;
+  return *pattern;
 }
 
-const std::regex& numeral_alone() {
-  static const std::regex pattern(std::string(roman_numeral) + "\\.?");
-  return pattern;
+const icu::RegexPattern& numeral_alone() {
+  static const auto pattern = compile(std::string(roman_numeral) + "\\.?", 0);
+  return *pattern;
+}
+
+/// One line held against one pattern.
+class Match {
+public:
+  Match(const icu::RegexPattern& pattern, std::string_view line)
+      : pattern_(pattern), line_(icu::UnicodeString::fromUTF8({line.data(), static_cast<std::int32_t>(line.size())})),
+        matcher_(pattern.matcher(line_, status_)), matches_(matcher_->matches(status_)) {}
+
+  /// Whether the pattern matches the whole line.
+  explicit operator bool() const { return matches_; }
+
+  /// What a group of the pattern matched; empty if it took no part.
+  std::string operator[](const char* group) {
+    std::string text;
+    const std::int32_t number = pattern_.groupNumberFromName(group, -1, status_);
+    return matcher_->group(number, status_).toUTF8String(text);
+  }
+
+private:
+  const icu::RegexPattern& pattern_;
+  UErrorCode status_ = U_ZERO_ERROR;
+  icu::UnicodeString line_;
+  std::unique_ptr<icu::RegexMatcher> matcher_;
+  bool matches_;
+};
+
+/// The heading of a division ("Chapter 3"), or none.
+HeadingShape division_shape(std::string_view line) {
+  Match match(numbered_heading(), line);
+  if (!match) {
+    return HeadingShape::none;
+  }
+  const std::string title = match["title"];
+  if (title.empty()) {
+    return match["number"].empty() ? HeadingShape::numbered : HeadingShape::bare_number;
+  }
+  return !match["separator"].empty() || is_title_line(title) ? HeadingShape::numbered : HeadingShape::none;
 }
 
 } // namespace
@@ -65,18 +117,12 @@ HeadingShape heading_shape(std::string_view line) {
   if (characters.size() > max_heading_characters) {
     return HeadingShape::none;
   }
-  const std::string text(line);
-  std::smatch match;
-  if (u_isupper(characters.front()) && std::regex_match(text, match, numbered_heading())) {
-    const std::string title = match[3];
-    if (title.empty()) {
-      return match[1].matched ? HeadingShape::bare_number : HeadingShape::numbered;
-    }
-    if (match[2].matched || is_title_line(title)) {
-      return HeadingShape::numbered;
+  if (u_isupper(characters.front())) {
+    if (const HeadingShape shape = division_shape(line); shape != HeadingShape::none) {
+      return shape;
     }
   }
-  if (std::regex_match(text, numeral_alone())) {
+  if (Match(numeral_alone(), line)) {
     return HeadingShape::bare_number;
   }
   return is_capitals(characters) ? HeadingShape::capitals : HeadingShape::none;

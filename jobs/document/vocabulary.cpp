@@ -25,16 +25,26 @@ void for_each_word(std::string_view text, Visit visit) {
   }
 }
 
-std::string first_word(std::string_view text) {
-  std::string first;
-  for_each_word(text, [&](std::string word) { first = first.empty() ? std::move(word) : first; });
-  return first;
+std::string lower_case(std::string_view letters) {
+  std::string result;
+  for_each_code_point(letters, [&](UChar32 c, std::size_t, std::size_t) { append_code_point(result, u_tolower(c)); });
+  return result;
 }
 
-std::string last_word(std::string_view text) {
-  std::string last;
-  for_each_word(text, [&](std::string word) { last = std::move(word); });
-  return last;
+std::string letters_at_begin(std::string_view text) {
+  std::string_view rest = text;
+  while (u_isalpha(first_code_point(rest))) {
+    rest = without_first_code_point(rest);
+  }
+  return lower_case(text.substr(0, text.size() - rest.size()));
+}
+
+std::string letters_at_end(std::string_view text) {
+  std::string_view rest = text;
+  while (u_isalpha(last_code_point(rest))) {
+    rest = without_last_code_point(rest);
+  }
+  return lower_case(text.substr(rest.size()));
 }
 
 } // namespace
@@ -44,7 +54,7 @@ Vocabulary::Vocabulary(std::string_view text) {
 }
 
 bool Vocabulary::has_joined(std::string_view before, std::string_view after) const {
-  return words_.contains(last_word(before) + first_word(after));
+  return words_.contains(letters_at_end(before) + letters_at_begin(after));
 }
 
 } // namespace audiobookd::jobs

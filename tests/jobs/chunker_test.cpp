@@ -273,8 +273,9 @@ TEST(ChunkerOddInput, AHeapOfAccentsLongerThanTheCap) {
 }
 
 TEST(ChunkerOddInput, DamagedUtf8IsKept) {
-  const Strings chunks = cut("one \xff\xfe two \xc3", cap(100));
-  EXPECT_EQ(chunks, (Strings{"one \xff\xfe two \xc3"}));
+  EXPECT_EQ(cut("one \xff\xfe two \xc3", cap(100)), (Strings{"one \xff\xfe two \xc3"}));
+  EXPECT_EQ(cut("\xff three \xc3 four", cap(7)), (Strings{"\xff three", "\xc3 four"}));
+  expect_promises(one_paragraph(repeated("a\xff \xe2\x80 \xc3.", 2000)), {.predict_tokens = as_in_english});
 }
 
 Document read_sample(const std::string& path) {

@@ -11,14 +11,16 @@ namespace audiobookd::jobs {
 namespace {
 
 /// @p text with a bar at every break that is at least as good as @p worst.
-std::string marked(std::string text, BreakRank worst) {
-  const std::vector<Break> breaks = find_breaks(text);
-  for (auto place = breaks.rbegin(); place != breaks.rend(); ++place) {
-    if (place->rank <= worst) {
-      text.insert(place->offset, "|");
+std::string marked(const std::string& text, BreakRank worst) {
+  std::string result;
+  std::size_t begin = 0;
+  for (const Break& place : find_breaks(text)) {
+    if (place.rank <= worst) {
+      result += text.substr(begin, place.offset - begin) + "|";
+      begin = place.offset;
     }
   }
-  return text;
+  return result + text.substr(begin);
 }
 
 /// In every text a bar stands where, and only where, a sentence begins: outside quoted speech, not after an ellipsis.
