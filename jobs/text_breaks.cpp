@@ -190,6 +190,11 @@ std::optional<BreakRank> rank_cut(std::string_view before, std::string_view afte
   return is_in(first_letters(after), conjunctions) ? BreakRank::conjunctions : BreakRank::words;
 }
 
+/// Whether a text may be cut between @p before and @p after, which is no white space.
+bool separates(UChar32 before, UChar32 after) {
+  return u_isUWhiteSpace(before) || (is_in(before, spaceless_marks) && !is_in(after, spaceless_marks));
+}
+
 } // namespace
 
 std::vector<Break> find_breaks(std::string_view paragraph) {
@@ -199,8 +204,7 @@ std::vector<Break> find_breaks(std::string_view paragraph) {
   QuoteTracker quotes;
   UChar32 previous = 0;
   for_each_code_point(paragraph, [&](UChar32 code_point, std::size_t begin, std::size_t end) {
-    const bool is_after_space = u_isUWhiteSpace(previous) && !u_isUWhiteSpace(code_point);
-    if (begin > 0 && (is_after_space || (is_in(previous, spaceless_marks) && !u_isUWhiteSpace(code_point)))) {
+    if (begin > 0 && !u_isUWhiteSpace(code_point) && separates(previous, code_point)) {
       sentence = std::find_if(sentence, sentences.end(), [&](std::size_t at) { return at >= begin; });
       const bool is_icu_sentence = sentence != sentences.end() && *sentence == begin;
       const auto rank = rank_cut(without_white_space_at_end(paragraph.substr(0, begin)), paragraph.substr(begin),

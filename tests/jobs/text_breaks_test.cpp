@@ -90,7 +90,7 @@ TEST(TextBreaks, RanksSayHowWellAPlaceSuits) {
 
 TEST(TextBreaks, SomePlacesAreNeverCut) {
   for (const std::string text : {"1,000", "3.14", "well-known", "https://a.example/x,y;z?Q", "Mr. Smith", "J. Smith",
-                                 "No. 5", "wait . . .", "what ?", "don’t", "x"}) {
+                                 "No. 5", "wait . . .", "what ?", "———", "don’t", "x"}) {
     EXPECT_EQ(marked(text, BreakRank::words), text);
   }
 }
