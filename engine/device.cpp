@@ -83,7 +83,7 @@ struct StageScope::Guards {
 #endif
 };
 
-StageScope::StageScope(at::Device device, [[maybe_unused]] Stage stage, int cpu_threads)
+StageScope::StageScope([[maybe_unused]] at::Device device, [[maybe_unused]] Stage stage, int cpu_threads)
     : guards_(std::make_unique<Guards>()) {
   at::set_num_threads(cpu_threads);
 #ifdef AUDIOBOOKD_WITH_CUDA

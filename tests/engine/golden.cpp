@@ -29,7 +29,10 @@ at::ScalarType scalar_type(engine::Dtype dtype) {
 
 } // namespace
 
-std::filesystem::path data_dir() { return std::filesystem::path(AUDIOBOOKD_SOURCE_DIR) / "tests/data"; }
+std::filesystem::path data_dir() {
+  const char* dir = std::getenv("AUDIOBOOKD_TEST_DATA_DIR");
+  return dir != nullptr ? std::filesystem::path(dir) : std::filesystem::path(AUDIOBOOKD_SOURCE_DIR) / "tests/data";
+}
 
 std::filesystem::path golden_dir() {
   const char* dir = std::getenv("AUDIOBOOKD_GOLDEN_DIR");

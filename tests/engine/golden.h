@@ -16,7 +16,8 @@ namespace audiobookd::tests {
 
 /// tests/data/golden or AUDIOBOOKD_GOLDEN_DIR.
 std::filesystem::path golden_dir();
-/// tests/data: checkpoints, tensor lists; never replaced.
+/// tests/data: checkpoints, tensor lists. AUDIOBOOKD_TEST_DATA_DIR says where the folder lies when the tests run on
+/// another machine than the one they were built on.
 std::filesystem::path data_dir();
 /// The device under test; TF32 is off.
 at::Device test_device();
