@@ -4,6 +4,7 @@
 #include "daemon/config_section.h"
 #include "storage/errors.h"
 
+#include <cmath>
 #include <fstream>
 #include <limits>
 #include <regex>
@@ -49,7 +50,7 @@ void read_queue(ConfigSection section, QueueConfig& queue) {
   section.read("lease_s", queue.lease_s, 0.15, 86400);
   section.read("max_jobs", queue.max_jobs, 1, 1000);
   section.read("drain_seconds", queue.drain_seconds, 0, 86400);
-  if (queue.lease_s < 3 * queue.heartbeat_s) {
+  if (std::llround(1000 * queue.lease_s) < 3 * std::llround(1000 * queue.heartbeat_s)) {
     section.reject_section("lease_s must be at least three times heartbeat_s");
   }
   section.reject_unknown();

@@ -13,6 +13,7 @@
 #include "storage/local_storage.h"
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdlib>
 #include <iostream>
 #include <optional>
@@ -51,7 +52,7 @@ void describe_render(CLI::App& render, CommandLine& line) {
 }
 
 std::chrono::milliseconds milliseconds(double seconds) {
-  return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+  return std::chrono::milliseconds(std::llround(1000 * seconds));
 }
 
 daemon::ServiceLimits limits_of(const daemon::Config& config) {
