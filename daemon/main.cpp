@@ -174,9 +174,8 @@ int run_daemon(const CommandLine& line) {
 
 int run_render(CommandLine line) {
   daemon::set_up_log("warning", false);
-  if (line.render.chunk_store.empty()) {
-    line.render.chunk_store = daemon::cache_folder() / "chunks";
-  }
+  auto& chunk_store = line.render.chunk_store;
+  chunk_store = chunk_store.empty() ? daemon::cache_folder() / "chunks" : std::filesystem::absolute(chunk_store);
   std::stop_source stop;
   const daemon::SignalThread signals({SIGINT, SIGTERM}, [&stop](int) {
     if (!stop.request_stop()) {

@@ -178,8 +178,8 @@ void RenderService::watch_progress() {
 void RenderService::drain() {
   const auto time = drain_.load();
   spdlog::info("stopping: {} jobs open, up to {} ms for what is in flight", open_jobs_.size(), time.count());
-  parts_.manager.stopping();
   engine_.stop();
+  parts_.manager.stopping();
   await_open_jobs(Clock::now() + time);
   pool_.cancel_in_flight();
   for (OpenJob& open : open_jobs_) {

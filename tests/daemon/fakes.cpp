@@ -335,6 +335,17 @@ void FakeServiceManager::wait_for_status(const std::string& text) {
   });
 }
 
+void FakeServiceManager::stopping() {
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  changed_.notify_all();
+}
+
+void FakeServiceManager::wait_for_stopping() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return stopping_; });
+}
+
 std::string sample_text(int paragraphs) {
   std::string text;
   for (int i = 0; i < paragraphs; ++i) {

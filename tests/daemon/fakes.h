@@ -147,20 +147,22 @@ private:
 class FakeServiceManager final : public ServiceManager {
 public:
   void ready() override {}
-  void stopping() override { ++stopping_calls; }
+  void stopping() override;
   void status(const std::string& text) override;
   void feed_watchdog() override { ++watchdog_calls; }
   void extend_timeout(std::chrono::seconds) override {}
   /// Blocks until a status that begins with @p text was given.
   void wait_for_status(const std::string& text);
+  /// Blocks until the service said that it is stopping.
+  void wait_for_stopping();
 
-  std::atomic<int> stopping_calls{0};
   std::atomic<int> watchdog_calls{0};
 
 private:
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<std::string> statuses_;
+  std::vector<std::string> statuses_; // protected by mutex_
+  bool stopping_ = false;             // protected by mutex_
 };
 
 /// Text of @p paragraphs paragraphs of a sentence each, all different, in chapters of ten.

@@ -73,7 +73,7 @@ TEST_F(RenderServiceTest, JobsAreCompletedSideBySideAndAfterEachOther) {
   stop();
   EXPECT_TRUE(queue_.has_retired());
   EXPECT_GT(manager_.watchdog_calls, 0);
-  EXPECT_EQ(manager_.stopping_calls, 1);
+  manager_.wait_for_stopping();
 }
 
 TEST_F(RenderServiceTest, NoMoreJobsAreOpenThanAllowedUntilTheLimitIsRaised) {
@@ -110,7 +110,7 @@ TEST_F(RenderServiceTest, AStopFinishesWhatIsInFlightAndReleasesTheRestWithoutAn
   start();
   renderer_.wait_held(4);
   stop_.request_stop();
-  queue_.wait_for("a", [](const auto& record) { return record.heartbeats > 0; });
+  manager_.wait_for_stopping();
   renderer_.let_go();
   ended_.get();
   const auto record = queue_.record("a");
@@ -139,8 +139,9 @@ TEST_F(RenderServiceTest, LeasesAreKeptWhileDraining) {
   start();
   renderer_.wait_held(4);
   stop_.request_stop();
+  manager_.wait_for_stopping();
   const int before = queue_.record("a").heartbeats;
-  queue_.wait_for("a", [before](const auto& record) { return record.heartbeats > before + 100; });
+  queue_.wait_for("a", [before](const auto& record) { return record.heartbeats > before + 20; });
   renderer_.let_go();
   ended_.get();
 }
@@ -201,6 +202,8 @@ TEST_F(RenderServiceTest, RenderingGoesOnWhileTheQueueIsDown) {
   queue_.set_unavailable(false);
   queue_.wait_for_state("a", "done");
   EXPECT_EQ(queue_.record("a").attempts, 1);
+  add("b");
+  queue_.wait_for_state("b", "done");
   EXPECT_GE(connections_, 2);
   stop();
 }
