@@ -46,6 +46,7 @@ FileDescriptor open_folder(const fs::path& folder) {
 
 ChunkStoreOptions created(ChunkStoreOptions options) {
   check(options);
+  options.folder = fs::absolute(options.folder); // has a parent, and stays the same when the process changes folder
   std::error_code error;
   fs::create_directories(options.folder.parent_path(), error);
   if (error) {

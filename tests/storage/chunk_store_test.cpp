@@ -64,6 +64,18 @@ TEST_F(ChunkStoreTest, ReturnsEverySampleBitForBit) {
   EXPECT_EQ(std::memcmp(chunk->samples.data(), samples.data(), 4 * samples.size()), 0);
 }
 
+TEST_F(ChunkStoreTest, StaysWhereItIsWhenTheProcessChangesFolder) {
+  const int status = tests::wait_for(tests::start_process([this] { // the folder of this process stays as it is
+    fs::current_path(folder_.path());
+    ChunkStore store({.folder = "chunks", .max_bytes = 1U << 30});
+    fs::current_path("/");
+    store.put_audio(key_of(1), 24000, noise(100, 1), "{}");
+    return 0;
+  }));
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(fs::exists(file_of(key_of(1))));
+}
+
 TEST_F(ChunkStoreTest, KeepsEmptyAudioApartFromMissingAudio) {
   ChunkStore store(options());
   store.put_audio(key_of(1), 24000, {}, "");
