@@ -42,6 +42,7 @@ struct Lease {
 struct ClaimedJob {
   Job job;
   Lease lease;
+  std::string queue = "normal"; ///< that it was added to: one of QueueCounts::names
   /// What an earlier run passed to begin_commit() before it vanished; empty if none came so far. If the output is what
   /// this describes, the job only needs complete().
   std::string previous_commit;

@@ -225,6 +225,7 @@ std::optional<ClaimedJob> RedisQueue::claim() {
 std::optional<ClaimedJob> RedisQueue::accept(const RedisValue& reply, const std::string& token) {
   ClaimedJob claimed;
   claimed.lease = {reply.at(1).text, settings_.worker, token, std::stoi(reply.at(5).text), reply.at(6).text == "1"};
+  claimed.queue = reply.at(2).text;
   claimed.previous_commit = reply.at(7).text;
   try {
     claimed.job = parse_job(reply.at(4).text, reply.at(3).text);

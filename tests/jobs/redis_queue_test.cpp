@@ -182,6 +182,7 @@ TEST_F(RedisClaim, GivesExactlyOneWithAllThatTheWorkerNeeds) {
   const auto claimed = worker->claim();
   ASSERT_TRUE(claimed);
   EXPECT_EQ(claimed->job.id, "of-high");
+  EXPECT_EQ(claimed->queue, "high");
   EXPECT_EQ(claimed->job.voice, "narrator");
   EXPECT_EQ(claimed->lease.owner, "a");
   EXPECT_EQ(claimed->lease.attempt, 1);
