@@ -58,10 +58,10 @@ std::string FingerprintSink::fingerprint() const {
   return std::to_string(target_.size()) + ":" + hash.hex();
 }
 
-std::string fingerprint_of(std::string_view bytes) {
+std::string fingerprint_of(const storage::Storage& storage, std::string_view name) {
   NullSink nowhere;
   FingerprintSink sink(nowhere);
-  sink.append(std::as_bytes(std::span(bytes)));
+  storage.read_output(name, [&sink](std::span<const std::byte> piece) { sink.append(piece); });
   return sink.fingerprint();
 }
 

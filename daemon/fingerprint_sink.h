@@ -5,6 +5,7 @@
 
 #include "engine/hash128.h"
 #include "storage/byte_sink.h"
+#include "storage/storage.h"
 
 #include <cstdint>
 #include <span>
@@ -35,7 +36,8 @@ private:
   engine::Hash128 chain_;
 };
 
-/// The fingerprint that a FingerprintSink gives for @p bytes.
-[[nodiscard]] std::string fingerprint_of(std::string_view bytes);
+/// The fingerprint that a FingerprintSink gives for output @p name as it is now. Reads it piece by piece.
+/// @throws as Storage::read_output().
+[[nodiscard]] std::string fingerprint_of(const storage::Storage& storage, std::string_view name);
 
 } // namespace audiobookd::daemon

@@ -149,7 +149,6 @@ int run_daemon(const CommandLine& line) {
   jobs::RedisQueue queue(queue_settings(config));
   const auto& paths = config.paths;
   const storage::LocalStorage storage({.input = paths.input_root, .output = paths.output_root});
-  const storage::LocalStorage published({.input = paths.output_root, .output = paths.output_root});
   storage::ChunkStore store(
       {.folder = paths.chunk_store, .max_bytes = static_cast<std::uint64_t>(paths.chunk_store_gib * (1u << 30))});
   std::optional<daemon::TimeoutExtender> extender(systemd);
@@ -161,7 +160,6 @@ int run_daemon(const CommandLine& line) {
                                  .renderer = *renderer,
                                  .store = store,
                                  .storage = storage,
-                                 .published = published,
                                  .manager = systemd},
                                 {.defaults = {.mp3 = config.audio.mp3, .pauses = config.audio.pauses},
                                  .heartbeat = milliseconds(config.queue.heartbeat_s),
@@ -175,7 +173,9 @@ int run_daemon(const CommandLine& line) {
 int run_render(CommandLine line) {
   daemon::set_up_log("warning", false);
   auto& chunk_store = line.render.chunk_store;
-  chunk_store = chunk_store.empty() ? daemon::cache_folder() / "chunks" : std::filesystem::absolute(chunk_store);
+  if (chunk_store.empty()) {
+    chunk_store = daemon::cache_folder() / "chunks";
+  }
   std::stop_source stop;
   const daemon::SignalThread signals({SIGINT, SIGTERM}, [&stop](int) {
     if (!stop.request_stop()) {

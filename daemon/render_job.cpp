@@ -6,7 +6,6 @@
 #include "jobs/job.h"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
@@ -57,6 +56,12 @@ storage::Mp3Settings merge(const jobs::JobFormat& wanted, storage::Mp3Settings s
   return settings;
 }
 
+/// Smaller is served first. @param queue one of QueueCounts::names.
+int priority_of(std::string_view queue) {
+  const auto& names = jobs::QueueCounts::names;
+  return static_cast<int>(std::ranges::find(names, queue) - names.begin());
+}
+
 void check_model(const jobs::Job& job, const engine::EngineInfo& info) {
   if (!job.model.empty() && job.model != info.model) {
     throw jobs::JobError("field 'model': '" + job.model + "' is not loaded, this daemon renders with '" + info.model +
@@ -64,7 +69,7 @@ void check_model(const jobs::Job& job, const engine::EngineInfo& info) {
   }
   if (job.language.substr(0, job.language.find('-')) != "en") {
     throw jobs::JobError("field 'language': '" + job.language + "' is not spoken by '" + info.model +
-                         "', which knows English (en)");
+                         "'; supported: en (English)");
   }
 }
 
@@ -137,7 +142,7 @@ void RenderJob::run() {
 void RenderJob::render_and_publish() {
   const jobs::Job& job = claimed_.job;
   check_model(job, with_.studio.renderer.info());
-  if (!claimed_.previous_commit.empty() && was_published_before()) {
+  if (was_published_before()) {
     complete(short_result("published_by_earlier_attempt"));
     return;
   }
@@ -176,19 +181,17 @@ BookRequest RenderJob::make_request() const {
   request.title = job.title;
   request.author = job.author;
   request.fallback_title = std::filesystem::path(job.output).stem().string();
+  request.priority = priority_of(claimed_.queue);
   return request;
 }
 
 bool RenderJob::was_published_before() const {
-  if (!with_.storage.output_exists(claimed_.job.output)) {
+  if (claimed_.previous_commit.empty() || !with_.storage.output_exists(claimed_.job.output)) {
     return false;
   }
-  const std::string& earlier = claimed_.previous_commit;
-  std::uint64_t bytes = 0;
-  std::from_chars(earlier.data(), earlier.data() + earlier.size(), bytes);
   try {
-    return fingerprint_of(with_.published.read_input(claimed_.job.output, bytes)) == earlier;
-  } catch (const storage::PermanentError&) { // longer than what was to be published, or not a file
+    return fingerprint_of(with_.storage, claimed_.job.output) == claimed_.previous_commit;
+  } catch (const storage::PermanentError&) { // not a file, or not ours to read
     return false;
   }
 }

@@ -33,7 +33,6 @@ struct JobSurroundings {
   jobs::Queue& queue;
   Studio studio;
   const storage::Storage& storage;
-  const storage::Storage& published; ///< reads outputs: what an earlier run may have published
   JobDefaults defaults;
   std::function<void()> on_end; ///< called when a job is over, on its thread; must not throw
 };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -32,7 +33,6 @@ RenderService::RenderService(const ServiceParts& parts, const ServiceSettings& s
       surroundings_{.queue = parts.queue,
                     .studio = {parts.renderer, pool_, parts.store},
                     .storage = parts.storage,
-                    .published = parts.published,
                     .defaults = settings.defaults,
                     .on_end = [this] { notify_changed(); }},
       engine_(parts.renderer, pool_, [this] { notify_changed(); }) {}
@@ -141,8 +141,7 @@ void RenderService::heartbeat_when_due() {
   for (OpenJob& open : open_jobs_) {
     heartbeat(open);
   }
-  parts_.manager.status(std::to_string(open_jobs_.size()) + " jobs open, " + std::to_string(pool_.in_flight()) +
-                        " utterances in flight");
+  parts_.manager.status(describe_progress());
 }
 
 void RenderService::heartbeat(OpenJob& open) {
@@ -156,11 +155,12 @@ void RenderService::heartbeat(OpenJob& open) {
     job.abandon();
     return;
   }
+  open.fraction = progress.fraction;
   const int tenths = static_cast<int>(std::floor(progress.fraction * 10));
   if (tenths > open.logged_tenths) {
     open.logged_tenths = tenths;
-    spdlog::info("job {}: {:.0f} %, {:.0f} s left", job.lease().id, 100 * progress.fraction,
-                 progress.eta_s.value_or(0));
+    spdlog::info("job {}: {:.0f} %, {} s left", job.lease().id, 100 * progress.fraction,
+                 progress.eta_s ? fmt::format("{:.0f}", *progress.eta_s) : "?");
   }
 }
 
@@ -213,6 +213,18 @@ void RenderService::say_goodbye() {
   } catch (const std::exception& error) {
     spdlog::warn("the queue was not told that this worker left: {}", error.what());
   }
+}
+
+std::string RenderService::describe_progress() const {
+  if (open_jobs_.empty()) {
+    return "idle";
+  }
+  double sum = 0;
+  for (const OpenJob& open : open_jobs_) {
+    sum += open.fraction;
+  }
+  return fmt::format("jobs open: {}, on average {:.0f} % done; utterances in flight: {}", open_jobs_.size(),
+                     100 * sum / static_cast<double>(open_jobs_.size()), pool_.in_flight());
 }
 
 std::string RenderService::describe_worker() const {

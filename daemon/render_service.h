@@ -41,7 +41,6 @@ struct ServiceParts {
   Renderer& renderer;
   storage::ChunkStore& store;
   const storage::Storage& storage;
-  const storage::Storage& published; ///< reads outputs
   ServiceManager& manager;
 };
 
@@ -68,6 +67,7 @@ private:
   using Clock = std::chrono::steady_clock;
   struct OpenJob {
     std::unique_ptr<RenderJob> job;
+    double fraction = 0; ///< done, at the last heartbeat
     int logged_tenths = 0;
   };
 
@@ -84,6 +84,7 @@ private:
   void notify_changed();
   void await_open_jobs(Clock::time_point deadline);
   void say_goodbye();
+  [[nodiscard]] std::string describe_progress() const;
   [[nodiscard]] std::string describe_worker() const;
 
   const ServiceParts parts_;

@@ -16,6 +16,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::size_t piece_bytes = 256 * 1024;
+
 std::string shown(const fs::path& root, std::string_view name) { return (root / name).string(); }
 
 [[noreturn]] void refuse(std::string_view name, std::string_view why) {
@@ -105,6 +107,33 @@ FileDescriptor open_parent(const fs::path& root, const FileDescriptor& root_fd,
   return parent;
 }
 
+struct OpenFile {
+  FileDescriptor fd;
+  std::string path; ///< for messages
+  std::uint64_t bytes = 0;
+};
+
+/// Opens the regular file @p name below @p root_path for reading.
+OpenFile open_regular(const fs::path& root_path, std::string_view name, std::uint64_t more_flags) {
+  checked_components(name);
+  const FileDescriptor root = open_root(root_path);
+  // O_NONBLOCK: opening a FIFO must not wait for a writer.
+  OpenFile file{open_beneath(root, std::string(name), O_RDONLY | O_NONBLOCK | O_NOCTTY | more_flags),
+                shown(root_path, name)};
+  if (!file.fd) {
+    throw_open_error(errno, root_path, name);
+  }
+  struct stat status {};
+  if (::fstat(file.fd.get(), &status) != 0) {
+    throw_errno(errno, "cannot stat", file.path);
+  }
+  if (!S_ISREG(status.st_mode)) {
+    refuse(file.path, S_ISDIR(status.st_mode) ? "is a folder, not a file" : "is not a regular file");
+  }
+  file.bytes = static_cast<std::uint64_t>(status.st_size);
+  return file;
+}
+
 } // namespace
 
 LocalStorage::LocalStorage(Roots roots) : roots_(std::move(roots)) {
@@ -113,35 +142,27 @@ LocalStorage::LocalStorage(Roots roots) : roots_(std::move(roots)) {
 }
 
 std::string LocalStorage::read_input(std::string_view name, std::uint64_t max_bytes) const {
-  checked_components(name);
-  const FileDescriptor root = open_root(roots_.input);
-  // O_NONBLOCK: opening a FIFO must not wait for a writer.
-  const FileDescriptor file = open_beneath(root, std::string(name), O_RDONLY | O_NONBLOCK | O_NOCTTY);
-  if (!file) {
-    throw_open_error(errno, roots_.input, name);
+  const OpenFile file = open_regular(roots_.input, name, 0);
+  if (file.bytes > max_bytes) {
+    refuse(file.path, "is too large: " + std::to_string(file.bytes) + " bytes, at most " + std::to_string(max_bytes) +
+                          " are allowed");
   }
-  const std::string path = shown(roots_.input, name);
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) {
-    throw_errno(errno, "cannot stat", path);
-  }
-  if (!S_ISREG(status.st_mode)) {
-    refuse(path, S_ISDIR(status.st_mode) ? "is a folder, not a file" : "is not a regular file");
-  }
-  const auto too_large = [&](std::uint64_t bytes) {
-    refuse(path,
-           "is too large: " + std::to_string(bytes) + " bytes, at most " + std::to_string(max_bytes) + " are allowed");
-  };
-  const auto expected = static_cast<std::uint64_t>(status.st_size);
-  if (expected > max_bytes) {
-    too_large(expected);
-  }
-  std::string content(expected + 1, '\0'); // one more byte shows whether the file has grown meanwhile
-  content.resize(read_up_to(file.get(), std::as_writable_bytes(std::span(content)), path));
-  if (content.size() > expected) {
-    throw TransientError("'" + path + "' was still growing while it was read");
+  std::string content(file.bytes + 1, '\0'); // one more byte shows whether the file has grown meanwhile
+  content.resize(read_up_to(file.fd.get(), std::as_writable_bytes(std::span(content)), file.path));
+  if (content.size() > file.bytes) {
+    throw TransientError("'" + file.path + "' was still growing while it was read");
   }
   return content;
+}
+
+void LocalStorage::read_output(std::string_view name,
+                               const std::function<void(std::span<const std::byte>)>& visit) const {
+  const OpenFile file = open_regular(roots_.output, name, O_NOFOLLOW);
+  std::vector<std::byte> piece(piece_bytes);
+  do {
+    piece.resize(read_up_to(file.fd.get(), piece, file.path));
+    visit(piece);
+  } while (piece.size() == piece_bytes);
 }
 
 bool LocalStorage::output_exists(std::string_view name) const {

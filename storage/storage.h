@@ -6,10 +6,12 @@
 #include "storage/byte_sink.h"
 #include "storage/errors.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -56,6 +58,10 @@ public:
   [[nodiscard]] virtual std::string read_input(std::string_view name, std::uint64_t max_bytes) const = 0;
   /// Whether output @p name exists now (whatever it is). @throws as read_input() for bad names.
   [[nodiscard]] virtual bool output_exists(std::string_view name) const = 0;
+  /// Passes the content of output @p name to @p visit, piece by piece in order; memory does not grow with it.
+  /// @throws as read_input(); PermanentError also for a symbolic link; what @p visit throws.
+  virtual void read_output(std::string_view name,
+                           const std::function<void(std::span<const std::byte>)>& visit) const = 0;
   /// Opens a transaction on output @p name, a path relative to the output root; missing folders are created.
   /// @throws as read_input() for bad names; PermanentError when the target is a folder or the place cannot lock files.
   [[nodiscard]] virtual std::unique_ptr<Publication> open_output(std::string_view name) const = 0;

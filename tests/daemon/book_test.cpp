@@ -3,6 +3,7 @@
 #include "daemon/engine_thread.h"
 #include "daemon/errors.h"
 #include "daemon/fingerprint_sink.h"
+#include "storage/local_storage.h"
 #include "tests/daemon/fakes.h"
 
 #include <algorithm>
@@ -178,9 +179,14 @@ TEST(FingerprintSink, KnowsAnOutputAgainAlsoWhenItsHeaderWasRewritten) {
   sink.append(std::as_bytes(std::span(tail)));
   sink.overwrite(1, std::as_bytes(std::span<const char>("ab", 2)));
   EXPECT_EQ(memory.content, "?ab?" + tail);
-  EXPECT_EQ(sink.fingerprint(), fingerprint_of(memory.content));
+
+  const testing::TemporaryFolder folder;
+  const storage::LocalStorage files({.input = folder.path(), .output = folder.path()});
+  folder.write("out", memory.content);
+  EXPECT_EQ(sink.fingerprint(), fingerprint_of(files, "out"));
   memory.content.back() = 'y';
-  EXPECT_NE(sink.fingerprint(), fingerprint_of(memory.content));
+  folder.write("out", memory.content);
+  EXPECT_NE(sink.fingerprint(), fingerprint_of(files, "out"));
 }
 
 } // namespace

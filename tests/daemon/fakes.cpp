@@ -94,6 +94,7 @@ void FakeRenderer::deliver(const engine::Utterance& utterance, engine::Sink& sin
 void FakeRenderer::notify() noexcept {
   const std::lock_guard lock(mutex_);
   notified_ = true;
+  ++notifications_;
   changed_.notify_all();
 }
 
@@ -159,6 +160,11 @@ void FakeRenderer::wait_held(std::size_t count) {
   changed_.wait(lock, [&] { return held_.size() >= count; });
 }
 
+void FakeRenderer::wait_notified(std::size_t count) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return notifications_ >= count; });
+}
+
 std::vector<engine::UtteranceId> FakeRenderer::cancelled() const {
   const std::lock_guard lock(mutex_);
   return cancelled_;
@@ -169,10 +175,11 @@ std::vector<std::string> FakeRenderer::delivered_texts() const {
   return delivered_;
 }
 
-void FakeQueue::add(jobs::Job job) {
+void FakeQueue::add(jobs::Job job, const std::string& queue) {
   const std::lock_guard lock(mutex_);
   const std::string id = job.id;
   records_[id].job = std::move(job);
+  records_[id].queue = queue;
   ++new_entries_;
   changed_.notify_all();
 }
@@ -240,6 +247,7 @@ std::optional<jobs::ClaimedJob> FakeQueue::claim() {
       changed_.notify_all();
       return jobs::ClaimedJob{.job = record.job,
                               .lease = {.id = id, .owner = "me", .token = record.token, .attempt = record.attempts},
+                              .queue = record.queue,
                               .previous_commit = record.commit};
     }
   }

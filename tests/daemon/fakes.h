@@ -69,6 +69,8 @@ public:
   void let_go();
   /// Blocks until run() keeps at least @p count utterances.
   void wait_held(std::size_t count);
+  /// Blocks until notify() was called at least @p count times.
+  void wait_notified(std::size_t count);
 
   [[nodiscard]] std::vector<engine::UtteranceId> cancelled() const;
   [[nodiscard]] std::vector<std::string> delivered_texts() const;
@@ -80,6 +82,7 @@ private:
   mutable std::mutex mutex_;
   std::condition_variable_any changed_;
   bool notified_ = false;
+  std::size_t notifications_ = 0;
   bool holding_ = false;
   std::vector<engine::Utterance> held_;
   std::vector<engine::UtteranceId> cancelled_;
@@ -91,6 +94,7 @@ class FakeQueue final : public jobs::Queue {
 public:
   struct Record {
     jobs::Job job;
+    std::string queue;
     std::string state = "queued";
     std::string result;
     std::string error;
@@ -102,7 +106,7 @@ public:
     bool cancel_requested = false;
   };
 
-  void add(jobs::Job job);
+  void add(jobs::Job job, const std::string& queue = "normal");
   /// Blocks until @p condition holds for the record of @p id; returns it.
   Record wait_for(const std::string& id, const std::function<bool(const Record&)>& condition);
   Record wait_for_state(const std::string& id, const std::string& state);

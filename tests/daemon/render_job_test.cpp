@@ -34,6 +34,9 @@ public:
     return local_.read_input(name, max_bytes);
   }
   [[nodiscard]] bool output_exists(std::string_view name) const override { return local_.output_exists(name); }
+  void read_output(std::string_view name, const std::function<void(std::span<const std::byte>)>& visit) const override {
+    local_.read_output(name, visit);
+  }
   [[nodiscard]] std::unique_ptr<storage::Publication> open_output(std::string_view name) const override {
     if (is_full) {
       return std::make_unique<FullDisk>();
@@ -79,12 +82,8 @@ protected:
   TestStorage storage_{(std::filesystem::create_directories(files_), files_)};
   storage::ChunkStore store_{{.folder = folder_.path() / "chunks", .max_bytes = 1u << 30}};
   UtterancePool pool_{renderer_, store_, {}};
-  JobSurroundings surroundings_{.queue = queue_,
-                                .studio = {renderer_, pool_, store_},
-                                .storage = storage_,
-                                .published = storage_,
-                                .defaults = {},
-                                .on_end = [] {}};
+  JobSurroundings surroundings_{
+      .queue = queue_, .studio = {renderer_, pool_, store_}, .storage = storage_, .defaults = {}, .on_end = [] {}};
   EngineThread engine_{renderer_, pool_, [] {}};
 };
 
@@ -92,7 +91,7 @@ TEST_F(RenderJobTest, AJobIsPublishedAndCompletedWithItsResult) {
   const auto record = run(job());
   ASSERT_EQ(record.state, "done") << record.error;
   EXPECT_FALSE(output().empty());
-  EXPECT_EQ(record.commit, fingerprint_of(output()));
+  EXPECT_EQ(record.commit, fingerprint_of(storage_, "out/book.mp3"));
   EXPECT_GT(nlohmann::json::parse(record.result).at("rendered").get<int>(), 10);
   EXPECT_EQ(store_.open_jobs(), std::vector<std::string>{});
 }
@@ -124,7 +123,7 @@ TEST_F(RenderJobTest, WhatAPersonMustChangeIsPermanent) {
   folder_.write("files/empty.txt", "\n\n");
   EXPECT_NE(error_of("a", [](auto& j) { j.voice = "nobody"; }).find("voice 'nobody'"), std::string::npos);
   EXPECT_NE(error_of("b", [](auto& j) { j.model = "other"; }).find("field 'model'"), std::string::npos);
-  EXPECT_NE(error_of("c", [](auto& j) { j.language = "de"; }).find("field 'language'"), std::string::npos);
+  EXPECT_NE(error_of("c", [](auto& j) { j.language = "de"; }).find("supported: en (English)"), std::string::npos);
   EXPECT_NE(error_of("d", [](auto& j) { j.input = "empty.txt"; }).find("empty.txt"), std::string::npos);
   EXPECT_NE(error_of("e", [](auto& j) { j.format.bitrate_kbps = 65; }).find("65"), std::string::npos);
 }
@@ -183,6 +182,31 @@ TEST_F(RenderJobTest, AnOutputThatTheEarlierAttemptDidNotMakeIsNotTakenForIts) {
   queue_.change("book", [](auto& record) { record.commit = "16:00000000000000000000000000000000"; });
   EXPECT_EQ(run_claimed("book").state, "dead");
   EXPECT_EQ(output(), "by somebody else");
+}
+
+TEST_F(RenderJobTest, UtterancesOfAHigherQueueGoFirst) {
+  UtterancePool pool(renderer_, store_, {}); // this test is its engine
+  const JobSurroundings surroundings{
+      .queue = queue_, .studio = {renderer_, pool, store_}, .storage = storage_, .defaults = {}, .on_end = [] {}};
+  std::vector<std::unique_ptr<RenderJob>> open;
+  for (const std::string queue : {"low", "normal", "high"}) {
+    jobs::Job inline_job = job();
+    inline_job.id = queue;
+    inline_job.input.clear();
+    inline_job.text = queue + " is what this says.\n\n" + queue + " is what it says again.\n";
+    inline_job.output = queue + ".mp3";
+    queue_.add(inline_job, queue);
+    open.push_back(std::make_unique<RenderJob>(queue_.claim().value(), surroundings));
+    renderer_.wait_notified(open.size()); // by the pool, that the book is open
+  }
+  std::string order;
+  for (const engine::Utterance& utterance : pool.next(100)) {
+    order += utterance.text.substr(0, utterance.text.find(' ')) + " ";
+  }
+  EXPECT_EQ(order, "high high normal normal low low ");
+  for (const auto& render : open) {
+    render->hurry();
+  }
 }
 
 TEST_F(RenderJobTest, ALeaseThatIsLostBeforePublishingPublishesNothing) {

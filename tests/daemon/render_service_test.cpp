@@ -23,7 +23,6 @@ protected:
                                                             .renderer = renderer_,
                                                             .store = store_,
                                                             .storage = storage_,
-                                                            .published = storage_,
                                                             .manager = manager_},
                                                ServiceSettings{.defaults = {}, .heartbeat = 5ms, .limits = limits});
     ended_ = std::async(std::launch::async, [this] { service_->run(stop_.get_token()); });

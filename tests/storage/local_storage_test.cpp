@@ -104,6 +104,36 @@ TEST_F(LocalStorageTest, CreatesTheFoldersOfAnOutput) {
   EXPECT_EQ(tests::read_file(scratch_ / "out/Melville/Moby Dick/book.mp3"), "audio");
 }
 
+TEST_F(LocalStorageTest, ReadsAnOutputPieceByPiece) {
+  std::string content(3'000'000, '\0');
+  for (std::size_t i = 0; i < content.size(); ++i) {
+    content[i] = static_cast<char>(i * i >> 8);
+  }
+  publish("new/book.mp3", content);
+  std::string found;
+  std::size_t longest = 0;
+  storage_.read_output("new/book.mp3", [&](std::span<const std::byte> piece) {
+    longest = std::max(longest, piece.size());
+    for (const std::byte byte : piece) {
+      found += static_cast<char>(byte);
+    }
+  });
+  EXPECT_TRUE(found == content);
+  EXPECT_LT(longest, content.size() / 2);
+}
+
+TEST_F(LocalStorageTest, SaysWhyAnOutputCannotBeRead) {
+  const auto looking_at = [this](const std::string& name) {
+    return [this, name] { storage_.read_output(name, [](auto) {}); };
+  };
+  fs::create_directory(scratch_ / "out/folder");
+  fs::create_symlink("../secret", scratch_ / "out/link");
+  EXPECT_TRUE(throws_with<PermanentError>(looking_at("book.mp3"), "No such file"));
+  EXPECT_TRUE(throws_with<PermanentError>(looking_at("folder"), "is a folder"));
+  EXPECT_TRUE(throws_with<PermanentError>(looking_at("link"), "ELOOP"));
+  EXPECT_TRUE(throws_with<PermanentError>(looking_at("../secret"), "contains '..'"));
+}
+
 TEST_F(LocalStorageTest, WritesNothingThroughALinkOutOfTheRoot) {
   fs::create_directory_symlink(scratch_.path(), scratch_ / "out/up");
   EXPECT_TRUE(throws_with<PermanentError>(opening("up/book.mp3"), "through a symbolic link"));
