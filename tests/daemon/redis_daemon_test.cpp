@@ -2,79 +2,82 @@
 #include "storage/chunk_store.h"
 #include "storage/wav_file.h"
 #include "tests/daemon/fakes.h"
+#include "tests/daemon/process.h"
 #include "tests/jobs/redis_fixture.h"
 
-#include <cmath>
 #include <csignal>
-#include <fstream>
 #include <gtest/gtest.h>
+#include <map>
 #include <nlohmann/json.hpp>
-#include <sys/prctl.h>
-#include <sys/wait.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
+#include <utility>
 
 namespace audiobookd::daemon {
 namespace {
 namespace fs = std::filesystem;
 
-/// A run of the program; killed when forgotten.
-class Process {
-public:
-  Process(const std::vector<std::string>& arguments, const fs::path& cache, const fs::path& log) : pid_(fork()) {
-    if (pid_ == 0) {
-      prctl(PR_SET_PDEATHSIG, SIGKILL);
-      setenv("CACHE_DIRECTORY", cache.c_str(), 1);
-      if (std::freopen(log.c_str(), "a", stderr) == nullptr) {
-        _exit(127);
-      }
-      std::vector<std::string> words = arguments;
-      words.insert(words.begin(), AUDIOBOOKD_PROGRAM);
-      std::vector<char*> argv;
-      for (std::string& word : words) {
-        argv.push_back(word.data());
-      }
-      argv.push_back(nullptr);
-      execv(argv[0], argv.data());
-      _exit(127);
-    }
+std::string short_book() {
+  std::string text = "CHAPTER 1\n\n";
+  for (int i = 0; i < 30; ++i) {
+    text += "The keeper climbed up " + std::to_string(i) + " steps again.\n\n";
   }
-  ~Process() {
-    if (pid_ > 0) {
-      end(SIGKILL);
-    }
-  }
-  Process(const Process&) = delete;
-  Process& operator=(const Process&) = delete;
+  return text;
+}
 
-  void signal(int number) const { kill(pid_, number); }
-  /// Sends a signal and waits for the end. @return the exit status, or minus the signal that ended it.
-  int end(int number) {
-    signal(number);
-    int status = 0;
-    waitpid(pid_, &status, 0);
-    pid_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+/// What a service manager would be told: sd_notify(3) on a socket of the test.
+class NotifySocket {
+public:
+  explicit NotifySocket(const fs::path& path) : fd_(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+    path.string().copy(address.sun_path, sizeof address.sun_path - 1);
+    EXPECT_EQ(bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  }
+  ~NotifySocket() { close(fd_); }
+  NotifySocket(const NotifySocket&) = delete;
+  NotifySocket& operator=(const NotifySocket&) = delete;
+
+  /// The next message that contains @p part; empty when none comes for 20 seconds.
+  [[nodiscard]] std::string next_with(const std::string& part) const {
+    std::string found;
+    jobs::eventually([&] {
+      std::string message(4096, '\0');
+      const ssize_t length = recv(fd_, message.data(), message.size(), MSG_DONTWAIT);
+      message.resize(length < 0 ? 0 : static_cast<std::size_t>(length));
+      found = message.find(part) == std::string::npos ? "" : message;
+      return !found.empty();
+    });
+    return found;
   }
 
 private:
-  pid_t pid_;
+  int fd_;
 };
 
 class RedisDaemon : public jobs::RedisQueueFixture {
 protected:
   /// The configuration of a daemon with a chunk store of its own, slow enough to be interrupted.
-  fs::path configure(const std::string& name) {
+  /// @param more of section [queue] and further ones.
+  fs::path configure(const std::string& name, const std::string& more = "") {
     fs::create_directories(folder_.path() / "files");
     return folder_.write(name + ".toml",
                          "[redis]\nurl = '" + server.url() +
                              "'\n[paths]\ninput_root = 'files'\noutput_root = 'files'\nchunk_store = '" + name +
                              "'\nchunk_store_gib = 1\n[engine]\nmax_batch = 2\nsynthesis_batch = 2\n"
-                             "cpu_threads = 1\n[queue]\nheartbeat_s = 0.2\nlease_s = 0.6\n");
+                             "cpu_threads = 1\n[queue]\nheartbeat_s = 0.2\nlease_s = 0.6\n" +
+                             more);
   }
 
-  [[nodiscard]] std::unique_ptr<Process> start(const std::string& name) {
-    return std::make_unique<Process>(std::vector<std::string>{"--config", configure(name).string()},
-                                     folder_.path() / "cache", log_);
+  [[nodiscard]] std::unique_ptr<testing::Process> start(const std::string& name,
+                                                        std::map<std::string, std::string> environment = {}) {
+    environment["CACHE_DIRECTORY"] = folder_.path() / "cache";
+    return std::make_unique<testing::Process>(std::vector<std::string>{"--config", configure(name).string()},
+                                              environment, log_);
+  }
+
+  [[nodiscard]] bool has_logged(const std::string& text) const {
+    return testing::read_file(log_).find(text) != std::string::npos;
   }
 
   void enqueue(const std::string& id, const std::string& text, const std::string& output) {
@@ -107,14 +110,6 @@ protected:
   const fs::path log_ = folder_.path() / "log";
 };
 
-std::string short_book() {
-  std::string text = "CHAPTER 1\n\n";
-  for (int i = 0; i < 30; ++i) {
-    text += "The keeper climbed up " + std::to_string(i) + " steps again.\n\n";
-  }
-  return text;
-}
-
 TEST_F(RedisDaemon, AJobBecomesAnMp3AsLongAsItsUtterancesAndPauses) {
   const auto daemon = start("chunks");
   enqueue("tale", "CHAPTER 1\n\nIt was late in the evening.\n\nNobody was there any more.\n", "new/tale.mp3");
@@ -135,13 +130,88 @@ TEST_F(RedisDaemon, AJobBecomesAnMp3AsLongAsItsUtterancesAndPauses) {
   EXPECT_NEAR(result.at("audio_seconds").get<double>(), expected, 0.05);
 }
 
-TEST_F(RedisDaemon, AMalformedJobIsDeadWithItsReasonAndTheDaemonGoesOn) {
+TEST_F(RedisDaemon, AJobThatCannotBeRenderedIsDeadWithItsReasonAndTheDaemonGoesOn) {
   const auto daemon = start("chunks");
-  add("normal", R"({"id":"typo","input":"a.txt","ouput":"a.mp3"})");
-  ASSERT_TRUE(jobs::eventually([&] { return state("typo") == "dead"; })) << testing::read_file(log_);
-  EXPECT_NE(field("typo", "error").find("ouput"), std::string::npos) << field("typo", "error");
+  folder_.write("secret.txt", "Outside of the root.");
+  fs::create_symlink("../secret.txt", folder_.path() / "files/link.txt");
+  const std::map<std::string, std::pair<std::string, std::string>> mistakes = {
+      {"typo", {R"("input":"a.txt","ouput":"a.mp3")", "\"ouput\""}},
+      {"type", {R"("input":"a.txt","output":"a.mp3","params":{"seed":"seven"})", "params.seed"}},
+      {"climbs", {R"("input":"../secret.txt","output":"a.mp3")", "input"}},
+      {"escapes", {R"("input":"a.txt","output":"/tmp/a.mp3")", "output"}},
+      {"linked", {R"("input":"link.txt","output":"a.mp3")", "through a symbolic link"}},
+      {"missing", {R"("input":"a.txt","output":"a.mp3")", "a.txt': No such file or directory"}},
+  };
+  for (const auto& [id, mistake] : mistakes) {
+    add("normal", R"({"id":")" + id + "\"," + mistake.first + "}");
+  }
+  for (const auto& [id, mistake] : mistakes) {
+    ASSERT_TRUE(jobs::eventually([&, name = id] { return state(name) == "dead"; })) << id << testing::read_file(log_);
+    EXPECT_NE(field(id, "error").find(mistake.second), std::string::npos) << field(id, "error");
+  }
   enqueue("good", "Only one sentence is read here.\n", "good.mp3");
   result_when_done("good");
+  EXPECT_EQ(daemon->end(SIGTERM), 0);
+}
+
+TEST_F(RedisDaemon, ProgressAndSummaryAreInTheRecordAndInTheLog) {
+  const auto daemon = start("chunks");
+  enqueue("tale", short_book(), "tale.mp3");
+  EXPECT_TRUE(jobs::eventually([&] {
+    const std::string progress = field("tale", "progress");
+    return state("tale") == "running" && !progress.empty() && std::stod(progress) > 0 && std::stod(progress) < 1 &&
+           !field("tale", "eta").empty();
+  })) << state("tale");
+  const nlohmann::json result = result_when_done("tale");
+  EXPECT_EQ(field("tale", "progress"), "1");
+  for (const char* number : {"words", "utterances", "audio_seconds", "wall_seconds", "times_real_time"}) {
+    EXPECT_GT(result.at(number).get<double>(), 0) << number;
+  }
+  for (const char* stage : {"prefill", "decode", "encoder", "cfm", "vocoder", "encode"}) {
+    EXPECT_GT(result.at("seconds_per_stage").at(stage).get<double>(), 0) << stage;
+  }
+  EXPECT_EQ(daemon->end(SIGTERM), 0);
+  EXPECT_TRUE(has_logged(" s left\n")) << testing::read_file(log_);
+  EXPECT_TRUE(has_logged("job tale: done {\"words\":")) << testing::read_file(log_);
+}
+
+TEST_F(RedisDaemon, AHangUpSignalReadsTheConfigurationAgainAndAWrongOneChangesNothing) {
+  const auto daemon = start("chunks");
+  ASSERT_TRUE(jobs::eventually([&] { return has_logged("queue: connected"); })) << testing::read_file(log_);
+  configure("chunks", "max_jobs = 3\n[log]\nlevel = 'debug'\n");
+  daemon->signal(SIGHUP);
+  EXPECT_TRUE(jobs::eventually([&] { return has_logged("read again: log level debug, max_jobs 3"); }));
+  configure("chunks", "max_job = 4\n");
+  daemon->signal(SIGHUP);
+  EXPECT_TRUE(jobs::eventually([&] { return has_logged("configuration unchanged: "); }));
+  EXPECT_TRUE(has_logged("queue.max_job: unknown key"));
+  enqueue("tale", "Only one sentence is read here.\n", "tale.mp3");
+  result_when_done("tale");
+  EXPECT_EQ(daemon->end(SIGTERM), 0);
+}
+
+TEST_F(RedisDaemon, TheServiceManagerHearsOfReadinessProgressAndTheEnd) {
+  const NotifySocket manager(folder_.path() / "notify");
+  const auto daemon = start("chunks", {{"NOTIFY_SOCKET", folder_.path() / "notify"}});
+  EXPECT_NE(manager.next_with("EXTEND_TIMEOUT_USEC="), "") << "loading may take long";
+  EXPECT_NE(manager.next_with("READY=1"), "");
+  EXPECT_NE(manager.next_with("WATCHDOG=1"), "");
+  enqueue("tale", short_book(), "tale.mp3");
+  const std::string status = manager.next_with("STATUS=jobs open: 1");
+  EXPECT_NE(status.find(" % done; "), std::string::npos) << status;
+  daemon->signal(SIGTERM);
+  EXPECT_NE(manager.next_with("STOPPING=1"), "");
+  EXPECT_EQ(daemon->wait(), 0);
+}
+
+TEST_F(RedisDaemon, WithoutRedisItWaitsAndSaysSo) {
+  server.kill();
+  const NotifySocket manager(folder_.path() / "notify");
+  const auto daemon = start("chunks", {{"NOTIFY_SOCKET", folder_.path() / "notify"}});
+  EXPECT_NE(manager.next_with("STATUS=waiting for Redis: "), "");
+  server.start();
+  enqueue("tale", "Only one sentence is read here.\n", "tale.mp3");
+  result_when_done("tale");
   EXPECT_EQ(daemon->end(SIGTERM), 0);
 }
 

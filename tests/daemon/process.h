@@ -1,0 +1,32 @@
+// A run of the real program, as a user or a service manager starts it. One thread at a time per process.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace audiobookd::daemon::testing {
+
+/// Killed when forgotten, and when the test dies.
+class Process {
+public:
+  /// Starts the program. @param environment is set in addition. @param log receives what it prints, appended.
+  Process(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment,
+          const std::filesystem::path& log);
+  ~Process();
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  void signal(int number) const;
+  /// Waits for the end. @return the exit status, or minus the signal that ended it.
+  int wait();
+  /// Sends a signal and waits for the end, as wait().
+  int end(int number);
+
+private:
+  pid_t pid_;
+};
+
+} // namespace audiobookd::daemon::testing

@@ -1,0 +1,129 @@
+// The real program where it needs no Redis: its command line, its exit status and what it says.
+#include "tests/daemon/fakes.h"
+#include "tests/daemon/process.h"
+#include "tests/jobs/redis_fixture.h"
+
+#include <csignal>
+#include <gtest/gtest.h>
+
+namespace audiobookd::daemon {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Program : public ::testing::Test {
+protected:
+  /// Runs the program to its end. @return the exit status; what it said is in said().
+  int run(const std::vector<std::string>& arguments) { return start(arguments)->wait(); }
+
+  std::unique_ptr<testing::Process> start(const std::vector<std::string>& arguments) {
+    fs::remove(log_);
+    return std::make_unique<testing::Process>(
+        arguments, std::map<std::string, std::string>{{"CACHE_DIRECTORY", folder_.path() / "cache"}}, log_);
+  }
+
+  [[nodiscard]] std::string said() const { return testing::read_file(log_); }
+  [[nodiscard]] bool has_said(const std::string& text) const { return said().find(text) != std::string::npos; }
+
+  fs::path configure(const std::string& more) {
+    fs::create_directories(folder_.path() / "files");
+    return folder_.write("a.toml",
+                         "[paths]\ninput_root = 'files'\noutput_root = 'files'\nchunk_store = 'chunks'\n" + more);
+  }
+
+  [[nodiscard]] std::size_t stored_chunks() const {
+    std::size_t count = 0;
+    if (fs::exists(folder_.path() / "cache/chunks")) {
+      for (const auto& entry : fs::recursive_directory_iterator(folder_.path() / "cache/chunks")) {
+        count += entry.path().extension() == ".audio" ? 1 : 0;
+      }
+    }
+    return count;
+  }
+
+  testing::TemporaryFolder folder_;
+  const fs::path log_ = folder_.path() / "log";
+  const std::string output_ = folder_.path() / "book.mp3";
+};
+
+TEST_F(Program, CheckConfigSaysWhatWasUnderstoodAndStartsNothing) {
+  EXPECT_EQ(run({"--config", configure("[queue]\nmax_jobs = 3\n"), "--check-config"}), 0);
+  EXPECT_TRUE(has_said("max_jobs = 3\n")) << said();
+  EXPECT_TRUE(has_said("url = 'redis://127.0.0.1:6379'\n")) << said();
+  EXPECT_FALSE(fs::exists(folder_.path() / "chunks"));
+}
+
+TEST_F(Program, AWrongConfigurationIsExitStatus2AndNamed) {
+  const fs::path config = configure("[queue]\nmax_job = 3\n");
+  const std::string error = "audiobookd: " + config.string() + ":6: queue.max_job: unknown key\n";
+  EXPECT_EQ(run({"--config", config, "--check-config"}), 2);
+  EXPECT_EQ(said(), error);
+  EXPECT_EQ(run({"--config", config}), 2);
+  EXPECT_EQ(said(), error);
+  EXPECT_EQ(run({"--config", folder_.path() / "none.toml"}), 2);
+  EXPECT_TRUE(has_said("none.toml: cannot be read")) << said();
+}
+
+TEST_F(Program, WrongUsageIsExitStatus2) {
+  EXPECT_EQ(run({}), 2);
+  EXPECT_EQ(run({"--check-config"}), 2);
+  EXPECT_EQ(run({"render", "book.txt"}), 2);
+  EXPECT_TRUE(has_said("--output is required")) << said();
+  EXPECT_EQ(run({"--colour"}), 2);
+  EXPECT_EQ(run({"--version"}), 0);
+}
+
+TEST_F(Program, AGpuThatIsMissingIsAnErrorAndNeverARunOnTheCpu) {
+  const fs::path book = folder_.write("book.txt", "A sentence to be read aloud.\n");
+  EXPECT_EQ(run({"render", book, "-o", output_, "--device", "cuda:63"}), 1);
+  EXPECT_TRUE(has_said("cuda:63")) << said();
+  EXPECT_FALSE(fs::exists(output_));
+  EXPECT_EQ(run({"--config", configure("[engine]\ndevice = 'cuda:63'\n")}), 1);
+  EXPECT_TRUE(has_said("cuda:63")) << said();
+}
+
+TEST_F(Program, ABookIsRenderedWithTheEmbeddedCheckpointAndTheSecondTimeNothingIs) {
+  const fs::path book = folder_.write("book.txt", "It was late in the evening.\n\nNobody was there any more.\n");
+  ASSERT_EQ(run({"render", book, "-o", output_, "--seed", "7"}), 0) << said();
+  EXPECT_TRUE(has_said("2 utterances: 2 rendered, 0 reused\n")) << said();
+  EXPECT_TRUE(has_said("warning: synthetic weights: noise\n")) << said();
+  const std::string first = testing::read_file(output_);
+
+  EXPECT_EQ(run({"render", book, "-o", output_, "--seed", "7"}), 1);
+  EXPECT_TRUE(has_said("--force replaces it")) << said();
+  ASSERT_EQ(run({"render", book, "-o", output_, "--seed", "7", "--force"}), 0) << said();
+  EXPECT_TRUE(has_said("2 utterances: 0 rendered, 2 reused\n")) << said();
+  EXPECT_TRUE(testing::read_file(output_) == first);
+
+  ASSERT_EQ(run({"render", book, "-o", output_, "--seed", "8", "--force"}), 0) << said();
+  EXPECT_TRUE(has_said("2 utterances: 2 rendered, 0 reused\n")) << "another seed, another take: " << said();
+}
+
+TEST_F(Program, WhatCannotBeRenderedIsExitStatus1AndNamed) {
+  EXPECT_EQ(run({"render", folder_.path() / "none.txt", "-o", output_}), 1);
+  EXPECT_TRUE(has_said("none.txt': No such file or directory")) << said();
+  const fs::path book = folder_.write("book.txt", "A sentence to be read aloud.\n");
+  EXPECT_EQ(run({"render", book, "-o", output_, "--voice", "nobody"}), 1);
+  EXPECT_TRUE(has_said("nobody")) << said();
+  EXPECT_EQ(run({"render", book, "-o", output_, "--model", folder_.path() / "none"}), 1);
+  EXPECT_TRUE(has_said((folder_.path() / "none").string())) << said();
+  EXPECT_FALSE(fs::exists(output_));
+}
+
+TEST_F(Program, AnInterruptedRenderingPublishesNothingAndIsContinued) {
+  std::string text;
+  for (int i = 0; i < 40; ++i) {
+    text += "The keeper climbed up " + std::to_string(i) + " steps again.\n\n";
+  }
+  const fs::path book = folder_.write("book.txt", text);
+  const auto program = start({"render", book, "-o", output_, "--threads", "1"});
+  ASSERT_TRUE(jobs::eventually([this] { return stored_chunks() > 0; })) << said();
+  EXPECT_EQ(program->end(SIGINT), 130);
+  EXPECT_FALSE(fs::exists(output_));
+  const std::size_t kept = stored_chunks();
+  EXPECT_EQ(run({"render", book, "-o", output_}), 0) << said();
+  EXPECT_TRUE(has_said(std::to_string(40 - kept) + " rendered, " + std::to_string(kept) + " reused")) << said();
+}
+
+} // namespace
+} // namespace audiobookd::daemon
