@@ -2,10 +2,11 @@
 // (engine), and the time to load a checkpoint. Lengths are forced; loading and warm-up are not counted.
 #include "bench/report.h"
 #include "bench/workload.h"
+#include "engine/cuda/cuda_decoder.h"
 #include "engine/device.h"
 #include "engine/engine.h"
+#include "engine/models/chatterbox/aten_decoder.h"
 #include "engine/models/chatterbox/config.h"
-#include "engine/models/chatterbox/decoder.h"
 #include "engine/models/chatterbox/s3gen.h"
 #include "engine/models/chatterbox/t3.h"
 #include "engine/models/chatterbox/text_norm.h"
@@ -30,22 +31,37 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* usage =
     "usage: audiobook-bench decode|synthesis|engine|checkpoint-load --checkpoint DIR [options]\n"
     "  --device cpu|cuda|cuda:N   default cpu\n"
+    "  --dtype fp32|bf16|auto     of T3; default auto: bf16 on CUDA\n"
     "  --utterances N             default 154 (40 minutes of audio)\n"
     "  --batch N                  utterances decoded together; default by device\n"
     "  --synthesis-batch N        utterances synthesised together; default by device\n"
     "  --threads N                CPU threads; default all\n"
+    "  --cache-pages N            of KV cache at most, 32 positions each; default: room for the whole batch\n"
     "  --cfm-steps N              Euler steps; default 10\n";
 
 struct Options {
   std::string benchmark;
   std::filesystem::path checkpoint;
   std::string device = "cpu";
+  std::string dtype = "auto";
   int utterances = 154;
   int batch = 0;
   int synthesis_batch = 0;
   int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   int cfm_steps = 10;
+  int cache_pages = 1 << 20;
 };
+
+engine::EngineOptions engine_options(const Options& options) {
+  engine::EngineOptions result;
+  result.checkpoint = options.checkpoint;
+  result.device = options.device;
+  result.dtype = options.dtype;
+  result.max_batch = options.batch;
+  result.synthesis_batch = options.synthesis_batch;
+  result.cpu_threads = options.threads;
+  return result;
+}
 
 int positive(const std::string& name, const std::string& value) {
   char* end = nullptr;
@@ -72,6 +88,8 @@ Options parse(int argc, char** argv) {
       options.checkpoint = value;
     } else if (name == "--device") {
       options.device = value;
+    } else if (name == "--dtype") {
+      options.dtype = value;
     } else if (name == "--utterances") {
       options.utterances = positive(name, value);
     } else if (name == "--batch") {
@@ -80,6 +98,8 @@ Options parse(int argc, char** argv) {
       options.synthesis_batch = positive(name, value);
     } else if (name == "--threads") {
       options.threads = positive(name, value);
+    } else if (name == "--cache-pages") {
+      options.cache_pages = positive(name, value);
     } else if (name == "--cfm-steps") {
       options.cfm_steps = positive(name, value);
     } else {
@@ -112,20 +132,45 @@ void add_rates(Json& result, const std::vector<BenchUtterance>& workload, double
   result["tokens_per_second"] = 25 * audio_seconds(workload) / seconds;
 }
 
-/// Decodes everything; returns wall seconds.
-double decode_all(cb::Decoder& decoder, const std::vector<cb::DecodeRequest>& requests, double& prefill_seconds) {
+struct DecodeRun {
+  double seconds = 0;
+  double prefill_seconds = 0; // as the host sees it
+  double busy_rows = 0;       // mean share of places in use until the queue ran dry
+};
+
+DecodeRun decode_all(cb::Decoder& decoder, const std::vector<cb::DecodeRequest>& requests) {
   const auto start = Clock::now();
-  std::size_t next = 0;
-  prefill_seconds = 0;
-  while (next < requests.size() || decoder.active() > 0) {
+  const double places = decoder.active() + decoder.free_places();
+  DecodeRun run;
+  std::deque<cb::DecodeRequest> waiting(requests.begin(), requests.end());
+  std::size_t done = 0;
+  double steps = 0;
+  while (done < requests.size()) {
     const auto prefill_start = Clock::now();
-    while (next < requests.size() && decoder.fits(requests[next])) {
-      decoder.admit(requests[next++]);
+    while (!waiting.empty() && decoder.admit(waiting) > 0) {
     }
-    prefill_seconds += seconds_since(prefill_start);
-    decoder.step(); // copies the drawn tokens to the host, so nothing is left running when it returns
+    run.prefill_seconds += seconds_since(prefill_start);
+    if (!waiting.empty()) {
+      ++steps;
+      run.busy_rows += decoder.active() / places;
+    }
+    done += decoder.step().size();
   }
-  return seconds_since(start);
+  run.busy_rows = steps > 0 ? run.busy_rows / steps : 0;
+  run.seconds = seconds_since(start);
+  return run;
+}
+
+std::unique_ptr<cb::Decoder> make_decoder(const Options& options, const cb::T3& t3, int batch, int pages) {
+#ifdef AUDIOBOOKD_WITH_CUDA
+  if (t3.device().is_cuda() && options.dtype != "fp32") {
+    return engine::cuda::make_cuda_decoder(t3, batch, pages);
+  }
+#endif
+  if (options.dtype == "bf16") {
+    throw std::invalid_argument("--dtype bf16 needs --device cuda");
+  }
+  return std::make_unique<cb::AtenDecoder>(t3, batch, pages);
 }
 
 void bench_decode(const Options& options) {
@@ -149,17 +194,19 @@ void bench_decode(const Options& options) {
   }
   const int batch = options.batch > 0 ? options.batch : std::min(options.utterances, device.is_cuda() ? 160 : 16);
   const int positions = t3.prompt_length(254) + longest_tokens(config);
-  cb::Decoder decoder(t3, batch, 2 * batch * engine::KvCache::pages_for(positions));
-  double prefill_seconds = 0;
+  const int pages = std::min(2 * batch * engine::KvCache::pages_for(positions), options.cache_pages);
+  const auto decoder = make_decoder(options, t3, batch, pages);
   std::vector<cb::DecodeRequest> warm_up(requests.begin(), requests.begin() + 1);
   warm_up[0].max_tokens = 16;
-  decode_all(decoder, warm_up, prefill_seconds);
+  decode_all(*decoder, warm_up);
 
-  const double seconds = decode_all(decoder, requests, prefill_seconds);
+  const DecodeRun run = decode_all(*decoder, requests);
   Json result = settings(options, workload);
+  result["dtype"] = t3.device().is_cuda() && options.dtype != "fp32" ? "bf16" : "fp32";
   result["batch"] = batch;
-  add_rates(result, workload, seconds);
-  result["prefill_seconds"] = prefill_seconds;
+  add_rates(result, workload, run.seconds);
+  result["prefill_seconds"] = run.prefill_seconds;
+  result["busy_share_until_dry"] = run.busy_rows;
   print_report("decode", result);
 }
 
@@ -257,8 +304,7 @@ std::vector<engine::Utterance> engine_utterances(const std::vector<BenchUtteranc
 }
 
 void bench_engine(const Options& options) {
-  const auto engine = engine::Engine::load(
-      {options.checkpoint, options.device, options.batch, options.synthesis_batch, options.threads});
+  const auto engine = engine::Engine::load(engine_options(options));
   const int longest = longest_tokens(cb::Config::load(options.checkpoint));
   const auto workload = make_workload(options.utterances, longest);
   auto warm_up = engine_utterances(make_workload(1, longest, 2), options.cfm_steps);
@@ -269,6 +315,7 @@ void bench_engine(const Options& options) {
   const double seconds = WorkloadRun(engine_utterances(workload, options.cfm_steps)).run(*engine);
   const engine::EngineStats after = engine->stats();
   Json result = settings(options, workload);
+  result["dtype"] = engine->info().dtype;
   result["batch"] = engine->info().max_batch;
   result["cfm_steps"] = options.cfm_steps;
   add_rates(result, workload, seconds);
@@ -284,8 +331,7 @@ void bench_engine(const Options& options) {
 
 void bench_checkpoint_load(const Options& options) {
   const auto start = Clock::now();
-  const auto engine = engine::Engine::load(
-      {options.checkpoint, options.device, options.batch, options.synthesis_batch, options.threads});
+  const auto engine = engine::Engine::load(engine_options(options));
   print_report("checkpoint-load", {{"checkpoint", options.checkpoint.filename().string()},
                                    {"device", engine->info().device},
                                    {"wall_seconds", seconds_since(start)}});

@@ -1,5 +1,7 @@
 #include "engine/chatterbox_engine.h"
 
+#include "engine/cuda/cuda_decoder.h"
+#include "engine/models/chatterbox/aten_decoder.h"
 #include "engine/models/chatterbox/text_norm.h"
 #include "engine/safetensors.h"
 
@@ -19,10 +21,9 @@ using chatterbox::DecodeRequest;
 using chatterbox::DecodeResult;
 
 constexpr int max_new_tokens = 1000;                // of the reference
-constexpr int typical_positions = 768;              // an utterance of 16 s with its prompt, and room to run over
+constexpr int typical_positions = 640;              // an utterance of 16 s with its prompt, and room to run over
 constexpr std::int64_t cpu_cache_bytes = 2LL << 30; // KV cache on the CPU at most, by default
 constexpr double gpu_cache_fraction = 0.6;          // of the memory that is free after loading
-constexpr int largest_default_batch = 160;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -75,6 +76,16 @@ void check(const Utterance& u) {
   }
 }
 
+std::unique_ptr<chatterbox::Decoder> make_decoder(const chatterbox::T3& t3, [[maybe_unused]] bool half, int max_batch,
+                                                  int num_pages) {
+#ifdef AUDIOBOOKD_WITH_CUDA
+  if (half) {
+    return cuda::make_cuda_decoder(t3, max_batch, num_pages);
+  }
+#endif
+  return std::make_unique<chatterbox::AtenDecoder>(t3, max_batch, num_pages);
+}
+
 int threads_of(const EngineOptions& options) {
   return options.cpu_threads > 0 ? options.cpu_threads
                                  : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
@@ -97,15 +108,16 @@ Engine::Impl::Impl(const EngineOptions& options)
   const StageScope scope(device_, Stage::decode, threads);
   load_models(options);
   load_voices(options);
-  const int max_batch = options.max_batch > 0 ? options.max_batch : default_max_batch();
+  const bool half = use_bf16(options);
+  const int max_batch = options.max_batch > 0 ? options.max_batch : default_max_batch(half);
   const int rows = 2;
   const int longest = t3_->prompt_length(static_cast<std::size_t>(config_.t3.text_pos_rows - 2)) + max_new_tokens;
   const int pages = rows * std::max(max_batch * KvCache::pages_for(typical_positions), KvCache::pages_for(longest));
-  decoder_ = std::make_unique<chatterbox::Decoder>(*t3_, max_batch, pages);
+  decoder_ = make_decoder(*t3_, half, max_batch, pages);
 
   info_.model = "chatterbox-" + config_.variant;
   info_.device = device_name(device_);
-  info_.dtype = "fp32";
+  info_.dtype = half ? "bf16 (S3Gen fp32)" : "fp32";
   info_.max_batch = max_batch;
   info_.synthetic = config_.synthetic;
   info_.weights_hash = hash_weights(options.checkpoint);
@@ -135,18 +147,26 @@ void Engine::Impl::load_voices(const EngineOptions& options) {
       chatterbox::Voice::from_conds(options.checkpoint / "conds.pt", device_));
 }
 
-std::int64_t Engine::Impl::cache_bytes(int max_batch) const {
-  const std::int64_t pages = 2LL * max_batch * KvCache::pages_for(typical_positions);
-  return KvCache::bytes(config_.t3.num_layers, config_.t3.num_heads, config_.t3.head_dim, pages, at::kFloat);
+bool Engine::Impl::use_bf16(const EngineOptions& options) const {
+  if (options.dtype != "auto" && options.dtype != "fp32" && options.dtype != "bf16") {
+    throw std::invalid_argument("dtype is \"" + options.dtype + "\"; expected \"auto\", \"fp32\" or \"bf16\"");
+  }
+  if (options.dtype == "bf16" && !device_.is_cuda()) {
+    throw std::invalid_argument("dtype \"bf16\" needs device \"cuda\"; the CPU computes in fp32");
+  }
+  return device_.is_cuda() && options.dtype != "fp32";
 }
 
-int Engine::Impl::default_max_batch() const {
+int Engine::Impl::default_max_batch(bool half) const {
+  const std::int64_t pages_of_one = 2LL * KvCache::pages_for(typical_positions);
+  const std::int64_t bytes_of_one = KvCache::bytes(config_.t3.num_layers, config_.t3.num_heads, config_.t3.head_dim,
+                                                   pages_of_one, half ? at::kBFloat16 : at::kFloat);
   const std::int64_t budget =
       device_.is_cuda()
           ? static_cast<std::int64_t>(gpu_cache_fraction * static_cast<double>(free_device_memory(device_)))
           : cpu_cache_bytes;
-  const std::int64_t most = device_.is_cuda() ? largest_default_batch : 32;
-  return static_cast<int>(std::clamp<std::int64_t>(budget / cache_bytes(1), 1, most));
+  const std::int64_t most = !device_.is_cuda() ? 32 : half ? 512 : 160;
+  return static_cast<int>(std::clamp<std::int64_t>(budget / bytes_of_one, 1, most));
 }
 
 const chatterbox::Voice& Engine::Impl::voice(std::string_view name) const {
@@ -316,20 +336,17 @@ void Engine::Impl::fail(Session& session, UtteranceId id, const std::string& why
 
 void Engine::Impl::admit(Session& session) {
   while (!session.waiting.empty()) {
-    DecodeRequest& request = session.waiting.front();
-    const UtteranceId id = request.id;
     try {
-      if (!decoder_->fits(request)) {
+      const auto start = std::chrono::steady_clock::now();
+      if (decoder_->admit(session.waiting) == 0) {
         return;
       }
-      const auto start = std::chrono::steady_clock::now();
-      decoder_->admit(request);
       const std::lock_guard lock(mutex_);
       stats_.prefill_seconds += seconds_since(start);
     } catch (const std::invalid_argument& error) {
-      fail(session, id, error.what());
+      fail(session, session.waiting.front().id, error.what());
+      session.waiting.pop_front();
     }
-    session.waiting.pop_front();
   }
 }
 
@@ -340,8 +357,9 @@ void Engine::Impl::decode(Session& session) {
   {
     const std::lock_guard lock(mutex_);
     stats_.decode_seconds += seconds_since(start);
-    stats_.decode_steps += 1;
-    stats_.decode_rows += static_cast<std::uint64_t>(rows);
+    const auto steps = static_cast<std::uint64_t>(decoder_->steps_per_call());
+    stats_.decode_steps += steps;
+    stats_.decode_rows += steps * static_cast<std::uint64_t>(rows);
     for (const DecodeResult& result : results) {
       stats_.tokens += result.speech_tokens.size();
     }

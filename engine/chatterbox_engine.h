@@ -53,8 +53,8 @@ private:
 
   void load_models(const EngineOptions& options);
   void load_voices(const EngineOptions& options);
-  [[nodiscard]] int default_max_batch() const;
-  [[nodiscard]] std::int64_t cache_bytes(int max_batch) const;
+  [[nodiscard]] bool use_bf16(const EngineOptions& options) const;
+  [[nodiscard]] int default_max_batch(bool half) const;
 
   void pull(Session& session);
   void accept(Session& session, Utterance utterance);

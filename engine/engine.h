@@ -44,6 +44,7 @@ public:
 struct EngineOptions {
   std::filesystem::path checkpoint; ///< folder with t3_cfg.safetensors, s3gen.safetensors, tokenizer.json, conds.pt
   std::string device = "cpu";       ///< "cpu", "cuda" or "cuda:N". CUDA that is missing is an error, never a CPU run
+  std::string dtype = "auto";       ///< of T3: "fp32", "bf16" (CUDA only) or "auto": bf16 on CUDA, fp32 on the CPU
   int max_batch = 0;                ///< utterances decoded together; 0: by device
   int synthesis_batch = 0;          ///< utterances in one S3Gen launch at most; 0: by device
   int cpu_threads = 0;              ///< threads for CPU arithmetic, shared by both stages; 0: all cores
@@ -53,7 +54,7 @@ struct EngineOptions {
 struct EngineInfo {
   std::string model;  ///< "chatterbox-english"
   std::string device; ///< "cpu" or the GPU's name
-  std::string dtype;  ///< "fp32"
+  std::string dtype;  ///< "fp32", or what differs from it
   int sample_rate = 24000;
   int tokens_per_second = 25;
   int max_batch = 0;

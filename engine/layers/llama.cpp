@@ -12,7 +12,6 @@
 namespace audiobookd::engine {
 namespace {
 
-constexpr double rms_eps = 1e-5;
 constexpr double rope_base = 500000;
 constexpr double rope_factor = 8;
 constexpr double rope_low = 1;

@@ -32,6 +32,16 @@ struct DecodeRows {
 
 class Llama {
 public:
+  struct Layer {
+    at::Tensor input_norm; // [hidden]
+    at::Tensor qkv;        // [3 * num_heads * head_dim, hidden]
+    at::Tensor output;     // [hidden, num_heads * head_dim]
+    at::Tensor post_norm;  // [hidden]
+    at::Tensor gate_up;    // [2 * intermediate, hidden]
+    at::Tensor down;       // [hidden, intermediate]
+  };
+  static constexpr double rms_eps = 1e-5;
+
   /// @param weights the dictionary at "tfmr.": layers.N.…, norm.weight.
   Llama(const LlamaConfig& config, const StateDict& weights);
 
@@ -47,15 +57,12 @@ public:
   /// @return [rows, hidden] after the final norm.
   at::Tensor decode(const at::Tensor& embeddings, const DecodeRows& rows, KvCache& cache) const;
 
+  [[nodiscard]] const LlamaConfig& config() const noexcept { return config_; }
+  [[nodiscard]] const std::vector<Layer>& layers() const noexcept { return layers_; }
+  [[nodiscard]] const at::Tensor& norm() const noexcept { return norm_; }             // [hidden]
+  [[nodiscard]] const at::Tensor& rope_table() const noexcept { return rope_table_; } // [max_positions, head_dim]
+
 private:
-  struct Layer {
-    at::Tensor input_norm; // [hidden]
-    at::Tensor qkv;        // [3 * num_heads * head_dim, hidden]
-    at::Tensor output;     // [hidden, num_heads * head_dim]
-    at::Tensor post_norm;  // [hidden]
-    at::Tensor gate_up;    // [2 * intermediate, hidden]
-    at::Tensor down;       // [hidden, intermediate]
-  };
   LlamaConfig config_;
   std::vector<Layer> layers_;
   at::Tensor norm_;       // [hidden]

@@ -1,17 +1,19 @@
 // Continuous batching of T3: utterances enter whenever a place is free and leave when they are done; the batch never
 // stops for either.
 //
+// The interface has two implementations: AtenDecoder (any device, fp32, the oracle) and CudaDecoder (bf16, our own
+// kernels). Both give an utterance the same tokens in any company, to the bit.
+//
 // Not thread-safe: the engine thread owns it.
 #pragma once
 
-#include "engine/layers/kv_cache.h"
 #include "engine/models/chatterbox/t3.h"
 #include "engine/philox.h"
 #include "engine/utterance.h"
 
 #include <ATen/core/Tensor.h>
+#include <deque>
 #include <memory>
-#include <optional>
 #include <vector>
 
 namespace audiobookd::engine::chatterbox {
@@ -35,57 +37,41 @@ struct DecodeResult {
 
 class Decoder {
 public:
-  /// @param max_batch utterances decoded together. @param num_pages pages of KV cache for all of them.
-  Decoder(const T3& model, int max_batch, int num_pages);
+  virtual ~Decoder() = default;
 
-  [[nodiscard]] int active() const noexcept { return active_; }
-  [[nodiscard]] int free_places() const noexcept { return static_cast<int>(places_.size()) - active_; }
-  /// True when @p request fits now. @throws std::invalid_argument when it can never fit.
-  [[nodiscard]] bool fits(const DecodeRequest& request) const;
-  /// Runs the prompt and draws the first token. Precondition: fits(request).
-  void admit(const DecodeRequest& request);
+  [[nodiscard]] virtual int active() const noexcept = 0;
+  [[nodiscard]] virtual int free_places() const noexcept = 0;
+  /// Takes requests from the front of @p waiting as long as they fit (not necessarily all of those at once), runs their
+  /// prompts and draws their first tokens. @return how many
+  /// @throws std::invalid_argument when the first request can never fit; it stays in front, nothing was taken.
+  virtual int admit(std::deque<DecodeRequest>& waiting) = 0;
   /// Frees the place of @p id; false when it is not here.
-  bool cancel(UtteranceId id) noexcept;
-  /// Decodes one token of every utterance and returns those that are done.
-  std::vector<DecodeResult> step();
+  virtual bool cancel(UtteranceId id) = 0;
+  /// Decodes steps_per_call() tokens of every utterance and returns those that are known to be done.
+  virtual std::vector<DecodeResult> step() = 0;
+  [[nodiscard]] virtual int steps_per_call() const noexcept { return 1; }
+};
+
+/// The conditioning rows of the voice used last: utterances that follow one another mostly share it.
+class ConditioningCache {
+public:
+  /// @return [2 + perceiver_queries, hidden]
+  const at::Tensor& rows(const T3& model, const DecodeRequest& request);
 
 private:
-  struct Place {
-    DecodeRequest request;
-    std::vector<std::vector<std::int32_t>> pages; // one list a row
-    int prompt_length = 0;
-    std::vector<std::int32_t> tokens; // drawn so far
-  };
-  /// A decode step's host-side description: which places take part and where their rows are.
-  struct Batch {
-    std::vector<int> places;             // place of each utterance; -1 is padding
-    std::vector<std::int64_t> cond_rows; // row of each utterance's conditional and unconditional logits
-    std::vector<std::int64_t> uncond_rows;
-    std::int64_t num_rows = 0; // padded
-  };
-  [[nodiscard]] int pages_needed(const DecodeRequest& request) const;
-  [[nodiscard]] at::Tensor conditioning_for(const DecodeRequest& request);
-  [[nodiscard]] Batch collect() const;
-  /// Logits of one step for the rows of @p batch.
-  [[nodiscard]] at::Tensor forward(const Batch& batch);
-  /// Draws the next token of each utterance from its rows of @p logits and appends it.
-  void sample(const Batch& batch, const at::Tensor& logits);
-  [[nodiscard]] bool is_done(const Place& place) const;
-  DecodeResult finish(int index);
-  void free_place(int index);
-
-  const T3& model_;
-  KvCache cache_;
-  std::vector<std::optional<Place>> places_;
-  int active_ = 0;
-  at::Tensor seen_;       // [max_batch + 1, speech_vocab] bool: tokens of each place; the last row is padding
-  at::Tensor not_speech_; // [1, speech_vocab] bool: tokens that a forced length must not draw
-  struct {
-    Hash128 voice;
-    float exaggeration = 0;
-    at::Tensor rows; // [34, hidden] of the last utterance: the next one mostly shares it
-  } conditioning_;
+  Hash128 voice_;
+  float exaggeration_ = 0;
+  at::Tensor rows_;
 };
+
+/// Rows of the batch that an utterance takes: a conditional one, and an unconditional one if it is guided.
+[[nodiscard]] int rows_of(const DecodeRequest& request) noexcept;
+
+/// Cache pages that @p request reserves when it is admitted, over all its rows.
+[[nodiscard]] int pages_needed(const T3& model, const DecodeRequest& request);
+
+/// @throws std::invalid_argument naming the request's size when it does not fit into @p num_pages pages.
+void check_can_fit(const T3& model, const DecodeRequest& request, int num_pages);
 
 /// What reaches S3Gen of the drawn tokens (reference: drop_invalid_tokens): everything up to a start token and from
 /// the stop token on is dropped, then every special token.

@@ -51,6 +51,11 @@ public:
   [[nodiscard]] at::Tensor decode(const at::Tensor& speech_tokens, const at::Tensor& speech_positions,
                                   const DecodeRows& rows, KvCache& cache) const;
 
+  [[nodiscard]] const Llama& backbone() const noexcept { return backbone_; }
+  [[nodiscard]] const at::Tensor& speech_embedding() const noexcept { return speech_emb_; } // [speech_vocab, hidden]
+  [[nodiscard]] const at::Tensor& speech_position_embedding() const noexcept { return speech_pos_emb_; }
+  [[nodiscard]] const at::Tensor& speech_head() const noexcept { return speech_head_; } // [speech_vocab, hidden]
+
 private:
   T3Config config_;
   at::Tensor text_emb_;                      // [text_vocab, hidden]

@@ -1,0 +1,516 @@
+#include "engine/cuda/decode_kernels.h"
+#include "engine/philox.h"
+
+#include <ATen/ATen.h>
+#include <ATen/cuda/CUDAContext.h>
+#include <c10/cuda/CUDAException.h>
+#include <cuda_bf16.h>
+
+namespace audiobookd::engine::cuda {
+namespace {
+
+constexpr int warp_size = 32;
+constexpr unsigned full_mask = 0xffffffffu;
+
+const __nv_bfloat16* bf16(const at::Tensor& t) { return reinterpret_cast<const __nv_bfloat16*>(t.const_data_ptr()); }
+__nv_bfloat16* bf16(at::Tensor& t) { return reinterpret_cast<__nv_bfloat16*>(t.data_ptr()); }
+
+/// Sum over a block, the same in every thread; fixed order.
+template <int threads>
+__device__ float block_sum(float x, float* scratch) {
+  for (int offset = warp_size / 2; offset > 0; offset /= 2) {
+    x += __shfl_xor_sync(full_mask, x, offset);
+  }
+  __syncthreads();
+  if (threadIdx.x % warp_size == 0) {
+    scratch[threadIdx.x / warp_size] = x;
+  }
+  __syncthreads();
+  float sum = 0;
+  for (int w = 0; w < threads / warp_size; ++w) {
+    sum += scratch[w];
+  }
+  return sum;
+}
+
+template <int threads>
+__device__ float block_max(float x, float* scratch) {
+  for (int offset = warp_size / 2; offset > 0; offset /= 2) {
+    x = fmaxf(x, __shfl_xor_sync(full_mask, x, offset));
+  }
+  __syncthreads();
+  if (threadIdx.x % warp_size == 0) {
+    scratch[threadIdx.x / warp_size] = x;
+  }
+  __syncthreads();
+  float largest = -INFINITY;
+  for (int w = 0; w < threads / warp_size; ++w) {
+    largest = fmaxf(largest, scratch[w]);
+  }
+  return largest;
+}
+
+// ---------------------------------------------------------------------------------------------- element-wise work
+
+constexpr int norm_threads = 128;
+
+__global__ void add_rms_norm_kernel(float* residual, const __nv_bfloat16* delta, const float* weight,
+                                    __nv_bfloat16* out, int n, float eps) {
+  __shared__ float scratch[norm_threads / warp_size];
+  float* const row = residual + static_cast<std::size_t>(blockIdx.x) * n;
+  float sum = 0;
+  for (int i = threadIdx.x; i < n; i += norm_threads) {
+    float x = row[i];
+    if (delta != nullptr) {
+      x += __bfloat162float(delta[static_cast<std::size_t>(blockIdx.x) * n + i]);
+      row[i] = x;
+    }
+    sum += x * x;
+  }
+  const float scale = rsqrtf(block_sum<norm_threads>(sum, scratch) / static_cast<float>(n) + eps);
+  for (int i = threadIdx.x; i < n; i += norm_threads) {
+    out[static_cast<std::size_t>(blockIdx.x) * n + i] = __float2bfloat16(row[i] * scale * weight[i]);
+  }
+}
+
+__global__ void silu_mul_kernel(const __nv_bfloat162* gate_up, __nv_bfloat162* out, int half_n, std::int64_t total) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= total) {
+    return;
+  }
+  const std::int64_t row = i / half_n;
+  const std::int64_t column = i % half_n;
+  const float2 gate = __bfloat1622float2(gate_up[row * 2 * half_n + column]);
+  const float2 up = __bfloat1622float2(gate_up[row * 2 * half_n + half_n + column]);
+  out[i] = __floats2bfloat162_rn(gate.x / (1.0f + __expf(-gate.x)) * up.x, gate.y / (1.0f + __expf(-gate.y)) * up.y);
+}
+
+struct Layout {
+  int num_heads, head_dim, page_size, max_pages;
+};
+
+Layout layout_of(const Pages& pages) {
+  return {static_cast<int>(pages.keys.size(1)), static_cast<int>(pages.keys.size(3)),
+          static_cast<int>(pages.keys.size(2)), static_cast<int>(pages.block_table.size(1))};
+}
+
+__global__ void rope_append_kernel(__nv_bfloat16* qkv, const float* cos_sin, const int* positions, const int* sequences,
+                                   const int* block_table, __nv_bfloat16* keys, __nv_bfloat16* values, Layout layout) {
+  const int row = blockIdx.x;
+  const int half = layout.head_dim / 2;
+  const int hidden = layout.num_heads * layout.head_dim;
+  const int position = positions[row];
+  const std::int64_t page =
+      block_table[static_cast<std::int64_t>(sequences[row]) * layout.max_pages + position / layout.page_size];
+  const float* const table = cos_sin + static_cast<std::size_t>(position) * layout.head_dim;
+  for (int i = threadIdx.x; i < layout.num_heads * half; i += blockDim.x) {
+    const int head = i / half;
+    const int dim = i % half;
+    const float c = table[dim];
+    const float s = table[dim + half];
+    __nv_bfloat16* const q = qkv + static_cast<std::size_t>(row) * 3 * hidden + head * layout.head_dim + dim;
+    const __nv_bfloat16* const k = q + hidden;
+    const __nv_bfloat16* const v = q + 2 * hidden;
+    const float q0 = __bfloat162float(q[0]);
+    const float q1 = __bfloat162float(q[half]);
+    const float k0 = __bfloat162float(k[0]);
+    const float k1 = __bfloat162float(k[half]);
+    const __nv_bfloat16 rotated0 = __float2bfloat16(k0 * c - k1 * s);
+    const __nv_bfloat16 rotated1 = __float2bfloat16(k1 * c + k0 * s);
+    q[0] = __float2bfloat16(q0 * c - q1 * s);
+    q[half] = __float2bfloat16(q1 * c + q0 * s);
+    q[hidden] = rotated0;
+    q[hidden + half] = rotated1;
+    const std::size_t at =
+        ((page * layout.num_heads + head) * layout.page_size + position % layout.page_size) * layout.head_dim + dim;
+    keys[at] = rotated0;
+    keys[at + half] = rotated1;
+    values[at] = v[0];
+    values[at + half] = v[half];
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------- attention
+
+/// Eight bf16 values, moved as one 16-byte load.
+struct alignas(16) Bf16x8 {
+  __nv_bfloat162 pair[4];
+};
+
+__device__ float dot8(const float* a, const Bf16x8& b) {
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float2 x = __bfloat1622float2(b.pair[i]);
+    sum = fmaf(a[2 * i], x.x, sum);
+    sum = fmaf(a[2 * i + 1], x.y, sum);
+  }
+  return sum;
+}
+
+__device__ void add_scaled8(float* sum, float scale, const Bf16x8& x8) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float2 x = __bfloat1622float2(x8.pair[i]);
+    sum[2 * i] = fmaf(scale, x.x, sum[2 * i]);
+    sum[2 * i + 1] = fmaf(scale, x.y, sum[2 * i + 1]);
+  }
+}
+
+constexpr int attention_warps = 4;
+
+/// A block computes one head of one row. `lanes` lanes share one position (8 values each), so a warp holds
+/// 32 / lanes positions at a time; `unroll` of those loads are in flight together. Warp w takes pages w, w + 4, …
+template <int lanes>
+__global__ void __launch_bounds__(attention_warps* warp_size)
+    decode_attention_kernel(const __nv_bfloat16* qkv, const __nv_bfloat16* keys, const __nv_bfloat16* values,
+                            const int* positions, const int* block_table, __nv_bfloat16* out, Layout layout,
+                            float scale) {
+  constexpr int head_dim = 8 * lanes;
+  constexpr int groups = warp_size / lanes;
+  constexpr int page_size = 32;
+  constexpr int per_page = page_size / groups; // positions of a page that one lane group sees
+  constexpr int unroll = per_page < 4 ? per_page : 4;
+  const int row = blockIdx.x;
+  const int head = blockIdx.y;
+  const int warp = threadIdx.x / warp_size;
+  const int lane = threadIdx.x % warp_size;
+  const int group = lane / lanes;
+  const int part = lane % lanes;
+  const int hidden = layout.num_heads * head_dim;
+  const int length = positions[row] + 1;
+
+  float q[8];
+  {
+    const auto query =
+        *reinterpret_cast<const Bf16x8*>(qkv + static_cast<std::size_t>(row) * 3 * hidden + head * head_dim + part * 8);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float2 x = __bfloat1622float2(query.pair[i]);
+      q[2 * i] = x.x * scale;
+      q[2 * i + 1] = x.y * scale;
+    }
+  }
+  float sum[8] = {};
+  float largest = -INFINITY; // the same in all lanes of the warp
+  float total = 0;           // of this lane group
+  const int num_pages = (length + page_size - 1) / page_size;
+  for (int page_index = warp; page_index < num_pages; page_index += attention_warps) {
+    const std::int64_t page = block_table[static_cast<std::int64_t>(row) * layout.max_pages + page_index];
+    const std::size_t base = static_cast<std::size_t>(page * layout.num_heads + head) * page_size * head_dim + part * 8;
+    const int count = min(page_size, length - page_index * page_size);
+    for (int begin = 0; begin < count; begin += unroll * groups) {
+      Bf16x8 k[unroll];
+      Bf16x8 v[unroll];
+#pragma unroll
+      for (int u = 0; u < unroll; ++u) {
+        const int p = min(begin + u * groups + group, count - 1); // beyond the end: a repeated position of weight 0
+        k[u] = *reinterpret_cast<const Bf16x8*>(keys + base + static_cast<std::size_t>(p) * head_dim);
+        v[u] = *reinterpret_cast<const Bf16x8*>(values + base + static_cast<std::size_t>(p) * head_dim);
+      }
+      float score[unroll];
+      float new_largest = largest;
+#pragma unroll
+      for (int u = 0; u < unroll; ++u) {
+        float s = dot8(q, k[u]);
+#pragma unroll
+        for (int offset = lanes / 2; offset > 0; offset /= 2) {
+          s += __shfl_xor_sync(full_mask, s, offset);
+        }
+        score[u] = begin + u * groups + group < count ? s : -INFINITY;
+        new_largest = fmaxf(new_largest, score[u]);
+      }
+#pragma unroll
+      for (int offset = warp_size / 2; offset >= lanes; offset /= 2) {
+        new_largest = fmaxf(new_largest, __shfl_xor_sync(full_mask, new_largest, offset));
+      }
+      const float correction = __expf(largest - new_largest);
+      total *= correction;
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        sum[i] *= correction;
+      }
+#pragma unroll
+      for (int u = 0; u < unroll; ++u) {
+        const float weight = __expf(score[u] - new_largest);
+        total += weight;
+        add_scaled8(sum, weight, v[u]);
+      }
+      largest = new_largest;
+    }
+  }
+#pragma unroll
+  for (int offset = warp_size / 2; offset >= lanes; offset /= 2) { // over the groups of the warp
+    total += __shfl_xor_sync(full_mask, total, offset);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      sum[i] += __shfl_xor_sync(full_mask, sum[i], offset);
+    }
+  }
+  __shared__ float warp_largest[attention_warps];
+  __shared__ float warp_total[attention_warps];
+  __shared__ float warp_sum[attention_warps][head_dim];
+  if (group == 0) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      warp_sum[warp][part * 8 + i] = sum[i];
+    }
+  }
+  if (lane == 0) {
+    warp_largest[warp] = largest;
+    warp_total[warp] = total;
+  }
+  __syncthreads();
+  for (int dim = threadIdx.x; dim < head_dim; dim += attention_warps * warp_size) {
+    float all_largest = warp_largest[0]; // warp 0 always has a page
+    for (int w = 1; w < attention_warps; ++w) {
+      all_largest = fmaxf(all_largest, warp_largest[w]);
+    }
+    float numerator = 0;
+    float denominator = 0;
+    for (int w = 0; w < attention_warps; ++w) {
+      const float factor = __expf(warp_largest[w] - all_largest);
+      numerator += factor * warp_sum[w][dim];
+      denominator += factor * warp_total[w];
+    }
+    out[static_cast<std::size_t>(row) * hidden + head * head_dim + dim] = __float2bfloat16(numerator / denominator);
+  }
+}
+
+template <int lanes>
+void launch_attention(const at::Tensor& qkv, const at::Tensor& positions, const Pages& pages, at::Tensor& out) {
+  const Layout layout = layout_of(pages);
+  const dim3 grid(static_cast<unsigned>(qkv.size(0)), static_cast<unsigned>(layout.num_heads));
+  decode_attention_kernel<lanes><<<grid, attention_warps * warp_size, 0, at::cuda::getCurrentCUDAStream()>>>(
+      bf16(qkv), bf16(pages.keys), bf16(pages.values), positions.const_data_ptr<int>(),
+      pages.block_table.const_data_ptr<int>(), bf16(out), layout,
+      1.0f / std::sqrt(static_cast<float>(layout.head_dim)));
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+// --------------------------------------------------------------------------------------------------------- sampler
+
+constexpr int sample_threads = 256;
+constexpr int max_per_thread = 40; // vocabularies up to 10240
+constexpr int greedy_flag = 1;
+constexpr int forced_flag = 2;
+
+/// Raw pointers of PlaceState.
+struct PlacePointers {
+  int *active, *drawn;
+  const int *max_tokens, *flags;
+  const float* params;
+  const int* key;
+  int *seen, *history;
+  std::int64_t *tokens, *speech_positions;
+  int* positions;
+  int seen_words, max_history;
+};
+
+/// Probability mass (times a constant) of the tokens nearer to the best one than @p distance.
+__device__ float mass_within(const float* distances, float distance, float* scratch) {
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < max_per_thread; ++i) {
+    sum += distances[i] < distance ? __expf(-distances[i]) : 0.0f;
+  }
+  return block_sum<sample_threads>(sum, scratch);
+}
+
+/// The nucleus is all tokens up to the returned distance: those whose better ones do not yet reach @p top_p.
+/// Bisection over bit patterns, which order non-negative floats.
+__device__ float top_p_distance(const float* distances, float top_p, float* scratch) {
+  const float wanted = top_p * mass_within(distances, INFINITY, scratch);
+  unsigned low = 0; // nothing is nearer than 0
+  unsigned high = __float_as_uint(INFINITY);
+  while (high - low > 1) { // mass_within(low) < wanted <= mass_within(high)
+    const unsigned middle = low + (high - low) / 2;
+    if (mass_within(distances, __uint_as_float(middle), scratch) < wanted) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return __uint_as_float(low);
+}
+
+__global__ void sample_kernel(const float* logits, const int* places, const int* cond_rows, const int* uncond_rows,
+                              PlacePointers state, SpeechVocabulary vocabulary) {
+  __shared__ float scratch[sample_threads / warp_size];
+  __shared__ float best_value[sample_threads / warp_size];
+  __shared__ int best_token[sample_threads / warp_size];
+  const int place = places[blockIdx.x];
+  if (state.active[place] == 0) {
+    return;
+  }
+  const float* const cond = logits + static_cast<std::size_t>(cond_rows[blockIdx.x]) * vocabulary.size;
+  const float* const uncond = logits + static_cast<std::size_t>(uncond_rows[blockIdx.x]) * vocabulary.size;
+  const float cfg_weight = state.params[place * 5];
+  const float penalty = state.params[place * 5 + 1];
+  const float temperature = state.params[place * 5 + 2];
+  const float min_p = state.params[place * 5 + 3];
+  const float top_p = state.params[place * 5 + 4];
+  const int flags = state.flags[place];
+  const int end = (flags & forced_flag) != 0 ? vocabulary.start : vocabulary.size;
+  const int* const seen = state.seen + static_cast<std::size_t>(place) * state.seen_words;
+
+  float distance[max_per_thread]; // of a token's logit from the largest one; infinite for removed tokens
+  float largest = -INFINITY;
+#pragma unroll
+  for (int i = 0; i < max_per_thread; ++i) {
+    const int token = threadIdx.x + i * sample_threads;
+    distance[i] = -INFINITY;
+    if (token < end) {
+      float x = cond[token];
+      if (cfg_weight != 0) {
+        x += cfg_weight * (x - uncond[token]);
+      }
+      if ((seen[token / 32] >> (token % 32)) & 1) {
+        x = x < 0 ? x * penalty : x / penalty;
+      }
+      distance[i] = x / temperature;
+      largest = fmaxf(largest, distance[i]);
+    }
+  }
+  largest = block_max<sample_threads>(largest, scratch);
+  const float min_p_distance = -logf(min_p); // infinite for min_p 0
+#pragma unroll
+  for (int i = 0; i < max_per_thread; ++i) {
+    distance[i] = largest - distance[i];
+    if (distance[i] > min_p_distance) {
+      distance[i] = INFINITY;
+    }
+  }
+  const float farthest = top_p < 1 ? top_p_distance(distance, top_p, scratch) : 3.0e38f;
+
+  const RandomStream stream{static_cast<std::uint32_t>(state.key[place * 3]),
+                            static_cast<std::uint32_t>(state.key[place * 3 + 1]),
+                            static_cast<std::uint32_t>(state.key[place * 3 + 2])};
+  const int step = state.drawn[place];
+  float best = -INFINITY;
+  int token_of_best = 0;
+#pragma unroll
+  for (int i = 0; i < max_per_thread; ++i) {
+    const int token = threadIdx.x + i * sample_threads;
+    if (distance[i] <= farthest) {
+      float x = -distance[i];
+      if ((flags & greedy_flag) == 0) {
+        const float u = uniform(stream, RandomPurpose::t3_draw, static_cast<std::uint32_t>(step),
+                                static_cast<std::uint32_t>(token));
+        x -= logf(-logf(u));
+      }
+      if (x > best) {
+        best = x;
+        token_of_best = token;
+      }
+    }
+  }
+  const auto better = [](float x, int i, float y, int j) { return x > y || (x == y && i < j); };
+  for (int offset = warp_size / 2; offset > 0; offset /= 2) {
+    const float other = __shfl_xor_sync(full_mask, best, offset);
+    const int other_token = __shfl_xor_sync(full_mask, token_of_best, offset);
+    if (better(other, other_token, best, token_of_best)) {
+      best = other;
+      token_of_best = other_token;
+    }
+  }
+  if (threadIdx.x % warp_size == 0) {
+    best_value[threadIdx.x / warp_size] = best;
+    best_token[threadIdx.x / warp_size] = token_of_best;
+  }
+  __syncthreads();
+  if (threadIdx.x != 0) {
+    return;
+  }
+  for (int w = 1; w < sample_threads / warp_size; ++w) {
+    if (better(best_value[w], best_token[w], best, token_of_best)) {
+      best = best_value[w];
+      token_of_best = best_token[w];
+    }
+  }
+  state.history[static_cast<std::size_t>(place) * state.max_history + step] = token_of_best;
+  state.seen[static_cast<std::size_t>(place) * state.seen_words + token_of_best / 32] |= 1 << (token_of_best % 32);
+  state.drawn[place] = step + 1;
+  const bool stopped = (flags & forced_flag) == 0 && token_of_best == vocabulary.stop;
+  if (stopped || step + 1 >= state.max_tokens[place]) {
+    state.active[place] = 0;
+    return;
+  }
+  for (int row = 2 * place; row < 2 * place + 2; ++row) {
+    if (row % 2 == 1 && cfg_weight == 0) {
+      break; // no second row: it stays parked on the scratch page
+    }
+    state.tokens[row] = token_of_best;
+    state.speech_positions[row] = step + 1;
+    state.positions[row] += 1;
+  }
+}
+
+} // namespace
+
+at::Tensor add_rms_norm(at::Tensor& residual, const at::Tensor& delta, const at::Tensor& weight, double eps) {
+  at::Tensor out = at::empty(residual.sizes(), residual.options().dtype(at::kBFloat16));
+  add_rms_norm_kernel<<<static_cast<unsigned>(residual.size(0)), norm_threads, 0, at::cuda::getCurrentCUDAStream()>>>(
+      residual.data_ptr<float>(), delta.defined() ? bf16(delta) : nullptr, weight.const_data_ptr<float>(), bf16(out),
+      static_cast<int>(residual.size(1)), static_cast<float>(eps));
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return out;
+}
+
+at::Tensor silu_mul(const at::Tensor& gate_up) {
+  const std::int64_t n = gate_up.size(1) / 2;
+  at::Tensor out = at::empty({gate_up.size(0), n}, gate_up.options());
+  const std::int64_t total = out.numel() / 2;
+  silu_mul_kernel<<<static_cast<unsigned>((total + 255) / 256), 256, 0, at::cuda::getCurrentCUDAStream()>>>(
+      reinterpret_cast<const __nv_bfloat162*>(gate_up.const_data_ptr()),
+      reinterpret_cast<__nv_bfloat162*>(out.data_ptr()), static_cast<int>(n / 2), total);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return out;
+}
+
+void rope_append(at::Tensor& qkv, const at::Tensor& cos_sin, const at::Tensor& positions, const at::Tensor& sequences,
+                 Pages& pages) {
+  rope_append_kernel<<<static_cast<unsigned>(qkv.size(0)), 256, 0, at::cuda::getCurrentCUDAStream()>>>(
+      bf16(qkv), cos_sin.const_data_ptr<float>(), positions.const_data_ptr<int>(), sequences.const_data_ptr<int>(),
+      pages.block_table.const_data_ptr<int>(), bf16(pages.keys), bf16(pages.values), layout_of(pages));
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+at::Tensor decode_attention(const at::Tensor& qkv, const at::Tensor& positions, const Pages& pages) {
+  const Layout layout = layout_of(pages);
+  TORCH_CHECK(layout.page_size == 32, "decode_attention: pages of 32 positions");
+  at::Tensor out =
+      at::empty({qkv.size(0), static_cast<std::int64_t>(layout.num_heads) * layout.head_dim}, qkv.options());
+  switch (layout.head_dim) {
+  case 16: launch_attention<2>(qkv, positions, pages, out); break;
+  case 32: launch_attention<4>(qkv, positions, pages, out); break;
+  case 64: launch_attention<8>(qkv, positions, pages, out); break;
+  case 128: launch_attention<16>(qkv, positions, pages, out); break;
+  default: TORCH_CHECK(false, "decode_attention: head size ", layout.head_dim, " (16, 32, 64 or 128)");
+  }
+  return out;
+}
+
+void sample(const at::Tensor& logits, const at::Tensor& places, const at::Tensor& cond_rows,
+            const at::Tensor& uncond_rows, PlaceState& state, const SpeechVocabulary& vocabulary) {
+  TORCH_CHECK(vocabulary.size <= max_per_thread * sample_threads, "sample: vocabulary of ", vocabulary.size);
+  const PlacePointers pointers{state.active.data_ptr<int>(),
+                               state.drawn.data_ptr<int>(),
+                               state.max_tokens.const_data_ptr<int>(),
+                               state.flags.const_data_ptr<int>(),
+                               state.params.const_data_ptr<float>(),
+                               state.key.const_data_ptr<int>(),
+                               state.seen.data_ptr<int>(),
+                               state.history.data_ptr<int>(),
+                               state.tokens.data_ptr<std::int64_t>(),
+                               state.speech_positions.data_ptr<std::int64_t>(),
+                               state.positions.data_ptr<int>(),
+                               static_cast<int>(state.seen.size(1)),
+                               static_cast<int>(state.history.size(1))};
+  sample_kernel<<<static_cast<unsigned>(places.size(0)), sample_threads, 0, at::cuda::getCurrentCUDAStream()>>>(
+      logits.const_data_ptr<float>(), places.const_data_ptr<int>(), cond_rows.const_data_ptr<int>(),
+      uncond_rows.const_data_ptr<int>(), pointers, vocabulary);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+} // namespace audiobookd::engine::cuda

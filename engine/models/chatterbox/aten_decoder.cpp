@@ -1,0 +1,197 @@
+#include "engine/models/chatterbox/aten_decoder.h"
+
+#include "engine/kernels/row_linear.h"
+#include "engine/sampler.h"
+
+#include <ATen/ATen.h>
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+namespace audiobookd::engine::chatterbox {
+namespace {
+
+/// Far below any logit, but finite: differences of two such values stay numbers.
+constexpr float impossible = -1e30f;
+
+std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+} // namespace
+
+AtenDecoder::AtenDecoder(const T3& model, int max_batch, int num_pages)
+    : model_(model), num_pages_(num_pages), cache_(model.make_cache(num_pages)),
+      places_(static_cast<std::size_t>(max_batch)),
+      seen_(at::zeros({max_batch + 1, model.config().speech_vocab_size},
+                      at::TensorOptions(at::kBool).device(model.device()))),
+      not_speech_(at::arange(model.config().speech_vocab_size, at::TensorOptions(at::kLong).device(model.device()))
+                      .ge(model.config().start_speech_token)
+                      .unsqueeze(0)) {}
+
+int AtenDecoder::admit(std::deque<DecodeRequest>& waiting) {
+  int admitted = 0;
+  while (!waiting.empty() && free_places() > 0) {
+    check_can_fit(model_, waiting.front(), num_pages_);
+    if (pages_needed(model_, waiting.front()) > cache_.free_pages()) {
+      break;
+    }
+    admit_one(waiting.front());
+    waiting.pop_front();
+    ++admitted;
+  }
+  return admitted;
+}
+
+void AtenDecoder::admit_one(const DecodeRequest& request) {
+  const int index = static_cast<int>(
+      std::find_if(places_.begin(), places_.end(), [](const auto& place) { return !place; }) - places_.begin());
+  const int rows = rows_of(request);
+  const at::Tensor prompt = model_.embed_utterance(conditioning_.rows(model_, request), request.text_ids, rows == 2);
+  Place place{request, {}, model_.prompt_length(request.text_ids.size()), {}};
+  for (int row = 0; row < rows; ++row) {
+    place.pages.push_back(cache_.reserve(place.prompt_length + request.max_tokens));
+  }
+  const at::Tensor logits = model_.prefill(prompt, place.pages, cache_);
+  at::Tensor seen = seen_[index];
+  seen.fill_(false);
+  seen[model_.config().start_speech_token].fill_(true);
+  places_[index] = std::move(place);
+  ++active_;
+  sample({{index}, {0}, {rows - 1}, rows}, logits);
+}
+
+bool AtenDecoder::cancel(UtteranceId id) {
+  for (int i = 0; i < static_cast<int>(places_.size()); ++i) {
+    if (places_[i] && places_[i]->request.id == id) {
+      free_place(i);
+      return true;
+    }
+  }
+  return false;
+}
+
+AtenDecoder::Batch AtenDecoder::collect() const {
+  // On CUDA every step has the same shape, whoever takes part: then every matrix product runs the same algorithm.
+  const bool fixed_shape = model_.device().is_cuda();
+  Batch batch;
+  for (int i = 0; i < static_cast<int>(places_.size()); ++i) {
+    if (!places_[i] && !fixed_shape) {
+      continue;
+    }
+    const int rows = places_[i] ? static_cast<int>(places_[i]->pages.size()) : 1;
+    batch.places.push_back(places_[i] ? i : -1);
+    batch.cond_rows.push_back(batch.num_rows);
+    batch.uncond_rows.push_back(batch.num_rows + rows - 1);
+    batch.num_rows += fixed_shape ? 2 : rows;
+  }
+  batch.num_rows = round_up(batch.num_rows, kernels::row_tile);
+  return batch;
+}
+
+at::Tensor AtenDecoder::forward(const Batch& batch) {
+  std::size_t max_pages = 1;
+  for (const auto& place : places_) {
+    max_pages = std::max(max_pages, place ? place->pages.front().size() : 0);
+  }
+  at::Tensor block_table =
+      at::full({batch.num_rows, static_cast<std::int64_t>(max_pages)}, KvCache::scratch_page, at::kInt);
+  at::Tensor positions = at::zeros({batch.num_rows}, at::kInt);
+  at::Tensor tokens = at::zeros({batch.num_rows}, at::kLong);
+  at::Tensor speech_positions = at::zeros({batch.num_rows}, at::kLong);
+  for (std::size_t i = 0; i < batch.places.size(); ++i) {
+    if (batch.places[i] < 0) {
+      continue;
+    }
+    const Place& place = *places_[batch.places[i]];
+    for (std::size_t row = 0; row < place.pages.size(); ++row) {
+      const std::int64_t r = batch.cond_rows[i] + static_cast<std::int64_t>(row);
+      std::copy(place.pages[row].begin(), place.pages[row].end(),
+                block_table.data_ptr<std::int32_t>() + r * static_cast<std::int64_t>(max_pages));
+      positions.data_ptr<std::int32_t>()[r] = place.prompt_length + static_cast<int>(place.tokens.size()) - 1;
+      tokens.data_ptr<std::int64_t>()[r] = place.tokens.back();
+      speech_positions.data_ptr<std::int64_t>()[r] = static_cast<std::int64_t>(place.tokens.size());
+    }
+  }
+  const at::Device device = model_.device();
+  return model_.decode(tokens.to(device), speech_positions.to(device), {block_table.to(device), positions.to(device)},
+                       cache_);
+}
+
+void AtenDecoder::sample(const Batch& batch, const at::Tensor& logits) {
+  const at::Device device = model_.device();
+  const auto count = static_cast<std::int64_t>(batch.places.size());
+  std::vector<SamplingParams> params(batch.places.size());
+  std::vector<std::int64_t> seen_rows(batch.places.size(), seen_.size(0) - 1);
+  at::Tensor uniforms = at::full({count, 1}, 0.5, at::kDouble);
+  at::Tensor forced = at::zeros({count, 1}, at::kBool);
+  for (std::int64_t i = 0; i < count; ++i) {
+    if (batch.places[i] < 0) {
+      continue;
+    }
+    const Place& place = *places_[batch.places[i]];
+    params[i] = place.request.sampling;
+    seen_rows[i] = batch.places[i];
+    uniforms.data_ptr<double>()[i] =
+        uniform(place.request.random, RandomPurpose::t3_draw, static_cast<std::uint32_t>(place.tokens.size()), 0);
+    forced.data_ptr<bool>()[i] = place.request.forced;
+  }
+  const SamplerRows rows = SamplerRows::from(params, device);
+  const at::Tensor barred = forced.to(device).logical_and(not_speech_);
+  const auto pick = [&](const std::vector<std::int64_t>& indices) {
+    return logits.index_select(0, at::tensor(indices, at::kLong).to(device)).masked_fill(barred, impossible);
+  };
+  const at::Tensor seen_index = at::tensor(seen_rows, at::kLong).to(device);
+  const at::Tensor processed =
+      process_logits(pick(batch.cond_rows), pick(batch.uncond_rows), seen_.index_select(0, seen_index), rows);
+  const at::Tensor drawn = draw(processed, uniforms.to(device), rows);
+  seen_.index_put_({seen_index, drawn}, at::scalar_tensor(true, seen_.options()));
+  const at::Tensor tokens = drawn.cpu();
+  for (std::int64_t i = 0; i < count; ++i) {
+    if (batch.places[i] >= 0) {
+      places_[batch.places[i]]->tokens.push_back(static_cast<std::int32_t>(tokens.const_data_ptr<std::int64_t>()[i]));
+    }
+  }
+}
+
+bool AtenDecoder::is_done(const Place& place) const {
+  const bool stopped = !place.request.forced && place.tokens.back() == model_.config().stop_speech_token;
+  return stopped || static_cast<int>(place.tokens.size()) >= place.request.max_tokens;
+}
+
+DecodeResult AtenDecoder::finish(int index) {
+  const Place& place = *places_[index];
+  DecodeResult result{place.request.id, valid_speech_tokens(place.tokens, model_.config()),
+                      !place.request.forced && place.tokens.back() != model_.config().stop_speech_token};
+  free_place(index);
+  return result;
+}
+
+void AtenDecoder::free_place(int index) {
+  for (const auto& pages : places_[index]->pages) {
+    cache_.release(pages);
+  }
+  places_[index].reset();
+  --active_;
+}
+
+std::vector<DecodeResult> AtenDecoder::step() {
+  std::vector<DecodeResult> results;
+  const auto collect_done = [&] {
+    for (int i = 0; i < static_cast<int>(places_.size()); ++i) {
+      if (places_[i] && is_done(*places_[i])) {
+        results.push_back(finish(i));
+      }
+    }
+  };
+  collect_done(); // an utterance may be done with the token its prompt gave
+  if (active_ == 0) {
+    return results;
+  }
+  const Batch batch = collect();
+  sample(batch, forward(batch));
+  collect_done();
+  return results;
+}
+
+} // namespace audiobookd::engine::chatterbox

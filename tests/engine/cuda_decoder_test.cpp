@@ -1,0 +1,258 @@
+// The bf16 decoder on a GPU: kernels against ATen in fp32, logits against the fp32 model, the sampler's distribution,
+// and the same tokens in any company to the bit.
+#include "engine/cuda/cuda_decoder.h"
+#include "engine/cuda/cuda_t3.h"
+#include "engine/cuda/decode_kernels.h"
+#include "engine/device.h"
+#include "engine/kernels/decode_attention.h"
+#include "engine/sampler.h"
+#include "tests/engine/chi_squared.h"
+#include "tests/engine/decode_requests.h"
+#include "tests/engine/t3_fixture.h"
+
+#include <ATen/ATen.h>
+#include <array>
+#include <numeric>
+#include <random>
+
+namespace audiobookd::tests {
+namespace {
+
+using engine::KvCache;
+using engine::SamplerRows;
+using engine::SamplingParams;
+using engine::chatterbox::DecodeRequest;
+using engine::chatterbox::T3;
+using engine::cuda::CudaT3;
+using engine::cuda::Pages;
+using engine::cuda::PlaceState;
+
+/// || actual - expected || / || expected ||
+double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
+  const at::Tensor e = expected.to(at::kCPU, at::kDouble);
+  return ((actual.to(at::kCPU, at::kDouble) - e).norm() / e.norm()).item<double>();
+}
+
+at::Tensor random_bf16(at::IntArrayRef shape) { return at::randn(shape).to(test_device(), at::kBFloat16); }
+
+TEST(GpuDecodeKernels, RmsNormAddsTheResidualAndMatchesAten) {
+  at::manual_seed(1);
+  at::Tensor residual = at::randn({70, 1024}).to(test_device());
+  const at::Tensor delta = random_bf16({70, 1024});
+  const at::Tensor weight = at::rand({1024}).to(test_device());
+  const at::Tensor sum = residual + delta.to(at::kFloat);
+  const at::Tensor expected = sum * (sum.square().mean(-1, true) + 1e-5).rsqrt() * weight;
+  EXPECT_LT(relative_error(engine::cuda::add_rms_norm(residual, delta, weight, 1e-5), expected), 4e-3);
+  EXPECT_TENSOR_NEAR(residual, sum, 1e-6);
+  EXPECT_LT(relative_error(engine::cuda::add_rms_norm(residual, {}, weight, 1e-5), expected), 4e-3);
+}
+
+TEST(GpuDecodeKernels, SwigluMatchesAten) {
+  at::manual_seed(2);
+  const at::Tensor gate_up = random_bf16({33, 2 * 4096});
+  const at::Tensor x = gate_up.to(at::kFloat);
+  const at::Tensor expected = at::silu(x.narrow(1, 0, 4096)) * x.narrow(1, 4096, 4096);
+  EXPECT_LT(relative_error(engine::cuda::silu_mul(gate_up), expected), 4e-3);
+}
+
+TEST(GpuDecodeKernels, AttentionOverRaggedPagesMatchesAten) {
+  for (const auto& [heads, dim] : {std::pair{4, 16}, {3, 32}, {16, 64}, {2, 128}}) {
+    SCOPED_TRACE(std::to_string(heads) + " heads of " + std::to_string(dim));
+    at::manual_seed(3);
+    std::mt19937 random(3);
+    constexpr int rows = 50;
+    constexpr int max_pages = 9;
+    std::vector<int> order(rows * max_pages);
+    std::iota(order.begin(), order.end(), 1);
+    std::shuffle(order.begin(), order.end(), random);
+    std::vector<int> positions;
+    for (int row = 0; row < rows; ++row) {
+      positions.push_back(row < 4 ? row * 31 : std::uniform_int_distribution<int>(0, max_pages * 32 - 1)(random));
+    }
+    const at::Tensor qkv = random_bf16({rows, 3 * heads * dim});
+    const Pages pages{random_bf16({rows * max_pages + 1, heads, 32, dim}),
+                      random_bf16({rows * max_pages + 1, heads, 32, dim}),
+                      at::tensor(order, at::kInt).view({rows, max_pages}).to(test_device())};
+    const at::Tensor at_positions = at::tensor(positions, at::kInt).to(test_device());
+    const engine::kernels::PagedRows reference{pages.keys.to(at::kFloat), pages.values.to(at::kFloat),
+                                               pages.block_table, at_positions};
+    EXPECT_LT(relative_error(engine::cuda::decode_attention(qkv, at_positions, pages),
+                             engine::kernels::decode_attention_reference(qkv.to(at::kFloat), reference)),
+              4e-3);
+  }
+}
+
+/// A sampler state in which place i has the parameters and the history of problem i.
+/// @param seen [places, vocab] bool, or [1, vocab] for all of them.
+PlaceState make_state(const std::vector<SamplingParams>& params, const at::Tensor& seen, std::int64_t vocab) {
+  const auto places = static_cast<std::int64_t>(params.size());
+  const auto ints = at::TensorOptions(at::kInt).device(test_device());
+  PlaceState state;
+  state.active = at::ones({places}, ints);
+  state.drawn = at::zeros({places}, ints);
+  state.max_tokens = at::full({places}, 100, ints);
+  state.key = at::zeros({places, 3}, ints);
+  const at::Tensor bits = at::constant_pad_nd(seen.cpu().to(at::kLong), {0, (32 - vocab % 32) % 32});
+  const at::Tensor words = bits.view({seen.size(0), -1, 32}).mul(at::pow(2, at::arange(32, at::kLong))).sum(-1);
+  at::Tensor values = at::zeros({places, 5}, at::kFloat);
+  at::Tensor flags = at::zeros({places}, at::kInt);
+  for (std::int64_t i = 0; i < places; ++i) {
+    const SamplingParams& p = params[static_cast<std::size_t>(i)];
+    const std::array<float, 5> row{p.cfg_weight, p.repetition_penalty, p.temperature, p.min_p, p.top_p};
+    std::copy(row.begin(), row.end(), values.data_ptr<float>() + 5 * i);
+    flags.data_ptr<int>()[i] = p.greedy ? 1 : 0;
+  }
+  state.params = values.to(test_device());
+  state.flags = flags.to(test_device());
+  state.key.select(1, 0).copy_(at::arange(places, ints)); // another stream for each place
+  state.seen = words.to(at::kInt).to(test_device()).expand({places, -1}).contiguous();
+  state.history = at::zeros({places, 100}, ints);
+  state.tokens = at::zeros({2 * places}, ints.dtype(at::kLong));
+  state.speech_positions = at::zeros({2 * places}, ints.dtype(at::kLong));
+  state.positions = at::zeros({2 * places}, ints);
+  return state;
+}
+
+at::Tensor numbers(std::int64_t count) { return at::arange(count, at::TensorOptions(at::kInt).device(test_device())); }
+
+TEST(GpuCudaSampler, DrawsFollowTheProcessedProbabilitiesOfTheGoldens) {
+  AUDIOBOOKD_REQUIRE_CASE("sampling");
+  const GoldenCase golden("sampling");
+  const at::Tensor cond = golden.on_device("cond");
+  const at::Tensor uncond = golden.on_device("uncond");
+  const at::Tensor seen = at::zeros_like(cond, at::kBool).scatter(1, golden.on_device("history"), true);
+  const std::int64_t vocab = cond.size(1);
+  constexpr std::int64_t draws = 20000;
+  for (const std::string& unit : golden.units("params")) {
+    const at::Tensor recorded = golden.at(unit + ".params");
+    SamplingParams params;
+    params.cfg_weight = recorded[0].item<float>();
+    params.repetition_penalty = recorded[1].item<float>();
+    params.temperature = recorded[2].item<float>();
+    params.min_p = recorded[3].item<float>();
+    params.top_p = recorded[4].item<float>();
+    const at::Tensor probs = at::softmax(golden.at(unit + ".processed").to(at::kDouble), -1);
+    for (std::int64_t problem = 0; problem < cond.size(0); ++problem) {
+      SCOPED_TRACE(unit + " row " + std::to_string(problem));
+      const at::Tensor logits = at::stack({cond[problem], uncond[problem]}).contiguous();
+      PlaceState state = make_state(std::vector<SamplingParams>(draws, params), seen[problem].unsqueeze(0), vocab);
+      const at::Tensor zeros = at::zeros({draws}, state.active.options());
+      engine::cuda::sample(logits, numbers(draws), zeros, zeros + 1, state, {static_cast<int>(vocab), 6561, 6562});
+      const at::Tensor counts = at::bincount(state.history.select(1, 0).cpu().contiguous(), {}, vocab).to(at::kDouble);
+      EXPECT_EQ(counts.masked_select(probs[problem] == 0).sum().item<double>(), 0) << "a removed token was drawn";
+      EXPECT_GT(goodness_of_fit(counts, probs[problem], draws), 1e-4);
+    }
+  }
+}
+
+TEST(GpuCudaSampler, GreedyTokenIsThatOfTheReferenceAndStateMovesOn) {
+  at::manual_seed(5);
+  const at::Tensor cond = (at::randn({64, 8194}) * 3).to(test_device());
+  const at::Tensor uncond = (at::randn({64, 8194}) * 3).to(test_device());
+  const at::Tensor seen = (at::rand({64, 8194}) < 0.05).to(test_device());
+  std::vector<SamplingParams> params(64);
+  for (std::size_t i = 0; i < params.size(); ++i) {
+    params[i].greedy = true;
+    params[i].cfg_weight = i % 3 == 0 ? 0.0f : 0.5f;
+    params[i].top_p = i % 4 == 0 ? 0.7f : 1.0f;
+  }
+  PlaceState state = make_state(params, seen, 8194);
+  const at::Tensor logits = at::stack({cond, uncond}, 1).view({128, 8194}).contiguous();
+  engine::cuda::sample(logits, numbers(64), numbers(64) * 2, numbers(64) * 2 + 1, state, {8194, 6561, 6562});
+  const SamplerRows rows = SamplerRows::from(params, test_device());
+  const at::Tensor expected = engine::process_logits(cond, uncond, seen, rows).argmax(-1);
+  EXPECT_TRUE(at::equal(state.history.select(1, 0).to(at::kLong), expected));
+  const at::Tensor going = (expected != 6562).to(at::kInt);
+  EXPECT_TRUE(at::equal(state.active, going));
+  EXPECT_TRUE(at::equal(state.drawn, at::ones_like(state.drawn)));
+  EXPECT_TRUE(at::equal(state.tokens.view({64, 2}).select(1, 0), expected * going));
+}
+
+/// Tiny, and with the width of the published model but few layers.
+std::vector<std::shared_ptr<const T3>> models() {
+  engine::chatterbox::T3Config wide;
+  wide.num_layers = 3;
+  return {std::shared_ptr<const T3>(&tiny_t3(), [](const T3*) {}),
+          std::make_shared<const T3>(wide, engine::StateDict::synthetic("wide T3", test_device()))};
+}
+
+TEST(GpuCudaT3, PromptsAndStepsAreCloseToFp32) {
+  for (const auto& model : models()) {
+    SCOPED_TRACE(model->config().hidden_size);
+    at::manual_seed(6);
+    const CudaT3 half(*model);
+    constexpr int rows = 5;
+    constexpr int max_pages = 8;
+    KvCache half_cache = half.make_cache(rows * max_pages);
+    KvCache full_cache = model->make_cache(rows * max_pages);
+    std::vector<at::Tensor> prompts;
+    at::Tensor table = at::zeros({rows, max_pages}, at::kInt);
+    at::Tensor positions = at::zeros({32}, at::kInt);
+    at::Tensor expected_prefill = at::zeros({rows, model->config().speech_vocab_size}).to(test_device());
+    for (int row = 0; row < rows; ++row) {
+      prompts.push_back((at::randn({40 + 29 * row, model->config().hidden_size}) * 0.1).to(test_device()));
+      const auto pages = full_cache.reserve(max_pages * KvCache::page_size);
+      table[row].copy_(at::tensor(pages, at::kInt));
+      expected_prefill[row].copy_(model->prefill(prompts.back().unsqueeze(0), {pages}, full_cache)[0]);
+      positions[row] = prompts.back().size(0);
+    }
+    const at::Tensor on_device = table.to(test_device());
+    EXPECT_LT(relative_error(half.prefill(prompts, on_device, half_cache).narrow(0, 0, rows), expected_prefill), 2e-2);
+
+    const at::Tensor tokens = at::randint(0, 6561, {32}, at::kLong).to(test_device());
+    const at::Tensor ones = at::ones({32}, at::kLong).to(test_device());
+    const at::Tensor all_rows = at::constant_pad_nd(on_device, {0, 0, 0, 32 - rows}, KvCache::scratch_page);
+    const at::Tensor expected =
+        model->decode(tokens, ones, {all_rows, positions.to(test_device())}, full_cache).narrow(0, 0, rows);
+    const at::Tensor actual = half.decode(tokens, ones, positions.to(test_device()), all_rows, half_cache);
+    EXPECT_LT(relative_error(actual.narrow(0, 0, rows), expected), 2e-2);
+  }
+}
+
+/// Graphs are captured on a stream of their own.
+class GpuCudaDecoder : public testing::Test {
+protected:
+  const engine::StageScope scope_{test_device(), engine::Stage::decode, 1};
+};
+
+TEST_F(GpuCudaDecoder, SameTokensInAnyCompanyToTheBit) {
+  for (const auto& model : models()) {
+    SCOPED_TRACE(model->config().hidden_size);
+    const auto decoder = engine::cuda::make_cuda_decoder(*model, 24, 4000);
+    expect_same_tokens_in_any_company(*decoder);
+  }
+}
+
+TEST_F(GpuCudaDecoder, ForcedLengthsAreExactAndPagesComeBack) {
+  const auto decoder = engine::cuda::make_cuda_decoder(tiny_t3(), 8, 60); // room for a few at a time
+  const auto requests = random_requests(60, 3);
+  const Tokens tokens = decode_all(*decoder, requests);
+  ASSERT_EQ(tokens.size(), requests.size());
+  for (const DecodeRequest& request : requests) {
+    if (request.forced) {
+      EXPECT_EQ(static_cast<int>(tokens.at(request.id).size()), request.max_tokens) << request.id;
+    }
+  }
+  EXPECT_EQ(decode_all(*decoder, requests), tokens) << "the second time in the same decoder";
+}
+
+TEST_F(GpuCudaDecoder, CancelLeavesTheOthersAlone) {
+  const auto requests = random_requests(6, 6);
+  const auto decoder = engine::cuda::make_cuda_decoder(tiny_t3(), 6, 4000);
+  Tokens expected = decode_all(*decoder, requests);
+  std::deque<DecodeRequest> waiting(requests.begin(), requests.end());
+  EXPECT_EQ(decoder->admit(waiting), 6);
+  EXPECT_TRUE(decoder->cancel(2));
+  EXPECT_FALSE(decoder->cancel(2));
+  Tokens tokens;
+  while (decoder->active() > 0) {
+    for (auto& result : decoder->step()) {
+      tokens[result.id] = std::move(result.speech_tokens);
+    }
+  }
+  expected.erase(2);
+  EXPECT_EQ(tokens, expected);
+}
+
+} // namespace
+} // namespace audiobookd::tests
