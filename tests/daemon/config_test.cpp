@@ -3,6 +3,7 @@
 #include "tests/daemon/fakes.h"
 
 #include <gtest/gtest.h>
+#include <regex>
 
 namespace audiobookd::daemon {
 namespace {
@@ -40,6 +41,21 @@ TEST(Config, TheExampleFileIsValidAndItsCommentedKeysAreTheDefaults) {
   text.replace(text.find("\ncheckpoint = "), 1, "\n#"); // shows a path, its default is none
   const testing::TemporaryFolder folder;
   EXPECT_EQ(describe(load_config(folder.write("all.toml", text))), describe(as_is));
+}
+
+TEST(Config, TheExampleFileNamesEveryKey) {
+  const std::string example = testing::read_file(AUDIOBOOKD_SOURCE_DIR "/systemd/audiobookd.toml.example");
+  const std::string description = describe(Config{});
+  const std::regex key("([a-z_]+) = [^{]");
+  std::size_t keys = 0;
+  for (std::sregex_iterator found(description.begin(), description.end(), key), end; found != end; ++found) {
+    const std::string name = (*found)[1];
+    const bool is_there = example.find("\n" + name + " = ") != std::string::npos ||
+                          example.find("\n#" + name + " = ") != std::string::npos;
+    EXPECT_TRUE(is_there) << name;
+    ++keys;
+  }
+  EXPECT_GE(keys, 20u);
 }
 
 TEST(Config, WhatIsDescribedCanBeReadAgain) {

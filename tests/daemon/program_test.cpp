@@ -5,6 +5,7 @@
 
 #include <csignal>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 namespace audiobookd::daemon {
 namespace {
@@ -80,6 +81,18 @@ TEST_F(Program, AGpuThatIsMissingIsAnErrorAndNeverARunOnTheCpu) {
   EXPECT_FALSE(fs::exists(output_));
   EXPECT_EQ(run({"--config", configure("[engine]\ndevice = 'cuda:63'\n")}), 1);
   EXPECT_TRUE(has_said("cuda:63")) << said();
+}
+
+TEST_F(Program, TheJournalGetsALevelInsteadOfATime) {
+  const fs::path config = configure("[engine]\ndevice = 'cuda:63'\n"); // ends after its first words
+  folder_.write("log", "");
+  struct stat journal {};
+  ASSERT_EQ(stat(log_.c_str(), &journal), 0);
+  const std::string stream = std::to_string(journal.st_dev) + ":" + std::to_string(journal.st_ino);
+  testing::Process({"--config", config}, {{"JOURNAL_STREAM", stream}, {"CACHE_DIRECTORY", folder_.path() / "cache"}},
+                   log_)
+      .wait();
+  EXPECT_TRUE(said().starts_with("<4>no model is given")) << said();
 }
 
 TEST_F(Program, ABookIsRenderedWithTheEmbeddedCheckpointAndTheSecondTimeNothingIs) {

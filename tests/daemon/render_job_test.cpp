@@ -136,6 +136,18 @@ TEST_F(RenderJobTest, AFullDiskIsTransientAndPublishesNothing) {
   EXPECT_FALSE(std::filesystem::exists(files_ / "out/book.mp3"));
 }
 
+TEST_F(RenderJobTest, ABookThatIsTooLongForTheChunkStoreIsPermanentBeforeAnythingIsRendered) {
+  storage::ChunkStore small({.folder = folder_.path() / "small", .max_bytes = 100'000});
+  const JobSurroundings surroundings{
+      .queue = queue_, .studio = {renderer_, pool_, small}, .storage = storage_, .defaults = {}, .on_end = [] {}};
+  queue_.add(job());
+  RenderJob(queue_.claim().value(), surroundings); // waits for its end
+  EXPECT_EQ(queue_.record("book").state, "dead");
+  EXPECT_NE(queue_.record("book").error.find("too small for job 'book'"), std::string::npos)
+      << queue_.record("book").error;
+  EXPECT_TRUE(renderer_.delivered_texts().empty());
+}
+
 TEST_F(RenderJobTest, AnUtteranceThatCannotBeRenderedIsPermanent) {
   renderer_.fault = [](const engine::Utterance& utterance) {
     return utterance.text.find("number 7") != std::string::npos ? "it hums" : "";
