@@ -136,6 +136,7 @@ struct DecodeRun {
   double seconds = 0;
   double prefill_seconds = 0; // as the host sees it
   double busy_rows = 0;       // mean share of places in use until the queue ran dry
+  double step_ms = 0;         // mean time of a step until then, prompts of newcomers included
 };
 
 DecodeRun decode_all(cb::Decoder& decoder, const std::vector<cb::DecodeRequest>& requests) {
@@ -144,19 +145,23 @@ DecodeRun decode_all(cb::Decoder& decoder, const std::vector<cb::DecodeRequest>&
   DecodeRun run;
   std::deque<cb::DecodeRequest> waiting(requests.begin(), requests.end());
   std::size_t done = 0;
-  double steps = 0;
+  double calls = 0;
+  double dry_seconds = 0;
   while (done < requests.size()) {
     const auto prefill_start = Clock::now();
     while (!waiting.empty() && decoder.admit(waiting) > 0) {
     }
     run.prefill_seconds += seconds_since(prefill_start);
     if (!waiting.empty()) {
-      ++steps;
+      ++calls;
       run.busy_rows += decoder.active() / places;
+    } else if (dry_seconds == 0) {
+      dry_seconds = seconds_since(start);
     }
     done += decoder.step().size();
   }
-  run.busy_rows = steps > 0 ? run.busy_rows / steps : 0;
+  run.step_ms = calls > 0 ? 1000 * dry_seconds / (calls * decoder.steps_per_call()) : 0;
+  run.busy_rows = calls > 0 ? run.busy_rows / calls : 0;
   run.seconds = seconds_since(start);
   return run;
 }
@@ -207,6 +212,7 @@ void bench_decode(const Options& options) {
   add_rates(result, workload, run.seconds);
   result["prefill_seconds"] = run.prefill_seconds;
   result["busy_share_until_dry"] = run.busy_rows;
+  result["step_ms_until_dry"] = run.step_ms;
   print_report("decode", result);
 }
 

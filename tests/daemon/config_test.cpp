@@ -85,6 +85,8 @@ TEST(Config, MistakesAreNamedWithFileLineAndKey) {
             ":6: audio.pauses.scene_s: expected a number from 0 to 10, found 60.5");
   EXPECT_EQ(error_of(base + "[engine]\ndevice = 'tpu'\n"),
             ":6: engine.device: expected \"cpu\", \"cuda\" or \"cuda:N\", found 'tpu'");
+  EXPECT_EQ(error_of(base + "[engine]\ndtype = 'fp8'\n"),
+            ":6: engine.dtype: expected \"auto\", \"fp32\" or \"bf16\", found 'fp8'");
   EXPECT_EQ(error_of("[paths]\ninput_root = 'in'\n"), ": paths.output_root is missing");
   EXPECT_EQ(error_of(base + "redis = 3\n"), ":5: paths.redis: unknown key");
   EXPECT_EQ(error_of("redis = 3\n" + base), ":1: redis: expected a table, found 3");
