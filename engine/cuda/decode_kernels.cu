@@ -50,39 +50,101 @@ __device__ float block_max(float x, float* scratch) {
   return largest;
 }
 
+/// Eight bf16 values, moved as one 16-byte load.
+struct alignas(16) Bf16x8 {
+  __nv_bfloat162 pair[4];
+};
+
+/// The same eight values in fp32.
+struct Float8 {
+  float at[8];
+};
+
+__device__ Float8 load8(const __nv_bfloat16* p) {
+  const auto x8 = *reinterpret_cast<const Bf16x8*>(p);
+  Float8 out;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float2 x = __bfloat1622float2(x8.pair[i]);
+    out.at[2 * i] = x.x;
+    out.at[2 * i + 1] = x.y;
+  }
+  return out;
+}
+
+__device__ Float8 load8(const float* p) {
+  const float4 low = reinterpret_cast<const float4*>(p)[0];
+  const float4 high = reinterpret_cast<const float4*>(p)[1];
+  return {{low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}};
+}
+
+__device__ void store8(__nv_bfloat16* p, const Float8& x) {
+  Bf16x8 x8;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    x8.pair[i] = __floats2bfloat162_rn(x.at[2 * i], x.at[2 * i + 1]);
+  }
+  *reinterpret_cast<Bf16x8*>(p) = x8;
+}
+
+__device__ void store8(float* p, const Float8& x) {
+  reinterpret_cast<float4*>(p)[0] = make_float4(x.at[0], x.at[1], x.at[2], x.at[3]);
+  reinterpret_cast<float4*>(p)[1] = make_float4(x.at[4], x.at[5], x.at[6], x.at[7]);
+}
+
 // ---------------------------------------------------------------------------------------------- element-wise work
 
 constexpr int norm_threads = 128;
 
-__global__ void add_rms_norm_kernel(float* residual, const __nv_bfloat16* delta, const float* weight,
-                                    __nv_bfloat16* out, int n, float eps) {
+/// One block a row; a thread moves eight neighbouring values at a time.
+__global__ void __launch_bounds__(norm_threads)
+    add_rms_norm_kernel(float* residual, const __nv_bfloat16* delta, const float* weight, __nv_bfloat16* out, int n,
+                        float eps) {
   __shared__ float scratch[norm_threads / warp_size];
-  float* const row = residual + static_cast<std::size_t>(blockIdx.x) * n;
+  const std::size_t begin = static_cast<std::size_t>(blockIdx.x) * n;
   float sum = 0;
-  for (int i = threadIdx.x; i < n; i += norm_threads) {
-    float x = row[i];
+  for (int i = 8 * threadIdx.x; i < n; i += 8 * norm_threads) {
+    Float8 x = load8(residual + begin + i);
     if (delta != nullptr) {
-      x += __bfloat162float(delta[static_cast<std::size_t>(blockIdx.x) * n + i]);
-      row[i] = x;
+      const Float8 d = load8(delta + begin + i);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        x.at[k] += d.at[k];
+      }
+      store8(residual + begin + i, x);
     }
-    sum += x * x;
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      sum += x.at[k] * x.at[k];
+    }
   }
   const float scale = rsqrtf(block_sum<norm_threads>(sum, scratch) / static_cast<float>(n) + eps);
-  for (int i = threadIdx.x; i < n; i += norm_threads) {
-    out[static_cast<std::size_t>(blockIdx.x) * n + i] = __float2bfloat16(row[i] * scale * weight[i]);
+  for (int i = 8 * threadIdx.x; i < n; i += 8 * norm_threads) {
+    Float8 x = load8(residual + begin + i);
+    const Float8 w = load8(weight + i);
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      x.at[k] *= scale * w.at[k];
+    }
+    store8(out + begin + i, x);
   }
 }
 
-__global__ void silu_mul_kernel(const __nv_bfloat162* gate_up, __nv_bfloat162* out, int half_n, std::int64_t total) {
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+/// A thread computes eight neighbouring values. @param n of a row, a multiple of 8. @param total of all rows
+__global__ void silu_mul_kernel(const __nv_bfloat16* gate_up, __nv_bfloat16* out, int n, std::int64_t total) {
+  const std::int64_t i = 8 * (static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x);
   if (i >= total) {
     return;
   }
-  const std::int64_t row = i / half_n;
-  const std::int64_t column = i % half_n;
-  const float2 gate = __bfloat1622float2(gate_up[row * 2 * half_n + column]);
-  const float2 up = __bfloat1622float2(gate_up[row * 2 * half_n + half_n + column]);
-  out[i] = __floats2bfloat162_rn(gate.x / (1.0f + __expf(-gate.x)) * up.x, gate.y / (1.0f + __expf(-gate.y)) * up.y);
+  const std::int64_t row = i / n;
+  const __nv_bfloat16* const gate = gate_up + row * 2 * n + i % n;
+  Float8 x = load8(gate);
+  const Float8 up = load8(gate + n);
+#pragma unroll
+  for (int k = 0; k < 8; ++k) {
+    x.at[k] = x.at[k] / (1.0f + __expf(-x.at[k])) * up.at[k];
+  }
+  store8(out + i, x);
 }
 
 struct Layout {
@@ -103,39 +165,37 @@ __global__ void rope_append_kernel(__nv_bfloat16* qkv, const float* cos_sin, con
   const std::int64_t page =
       block_table[static_cast<std::int64_t>(sequences[row]) * layout.max_pages + position / layout.page_size];
   const float* const table = cos_sin + static_cast<std::size_t>(position) * layout.head_dim;
-  for (int i = threadIdx.x; i < layout.num_heads * half; i += blockDim.x) {
+  for (int i = 8 * threadIdx.x; i < layout.num_heads * half; i += 8 * blockDim.x) { // eight pairs a thread
     const int head = i / half;
     const int dim = i % half;
-    const float c = table[dim];
-    const float s = table[dim + half];
+    const Float8 c = load8(table + dim);
+    const Float8 s = load8(table + dim + half);
     __nv_bfloat16* const q = qkv + static_cast<std::size_t>(row) * 3 * hidden + head * layout.head_dim + dim;
-    const __nv_bfloat16* const k = q + hidden;
-    const __nv_bfloat16* const v = q + 2 * hidden;
-    const float q0 = __bfloat162float(q[0]);
-    const float q1 = __bfloat162float(q[half]);
-    const float k0 = __bfloat162float(k[0]);
-    const float k1 = __bfloat162float(k[half]);
-    const __nv_bfloat16 rotated0 = __float2bfloat16(k0 * c - k1 * s);
-    const __nv_bfloat16 rotated1 = __float2bfloat16(k1 * c + k0 * s);
-    q[0] = __float2bfloat16(q0 * c - q1 * s);
-    q[half] = __float2bfloat16(q1 * c + q0 * s);
-    q[hidden] = rotated0;
-    q[hidden + half] = rotated1;
     const std::size_t at =
         ((page * layout.num_heads + head) * layout.page_size + position % layout.page_size) * layout.head_dim + dim;
-    keys[at] = rotated0;
-    keys[at + half] = rotated1;
-    values[at] = v[0];
-    values[at + half] = v[half];
+    for (int part = 0; part < 2; ++part) { // queries, keys
+      __nv_bfloat16* const x = q + part * hidden;
+      Float8 a = load8(x);
+      Float8 b = load8(x + half);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        const float first = a.at[k];
+        a.at[k] = first * c.at[k] - b.at[k] * s.at[k];
+        b.at[k] = b.at[k] * c.at[k] + first * s.at[k];
+      }
+      store8(x, a);
+      store8(x + half, b);
+      if (part == 1) {
+        store8(keys + at, a);
+        store8(keys + at + half, b);
+      }
+    }
+    *reinterpret_cast<Bf16x8*>(values + at) = *reinterpret_cast<const Bf16x8*>(q + 2 * hidden);
+    *reinterpret_cast<Bf16x8*>(values + at + half) = *reinterpret_cast<const Bf16x8*>(q + 2 * hidden + half);
   }
 }
 
 // ------------------------------------------------------------------------------------------------------- attention
-
-/// Eight bf16 values, moved as one 16-byte load.
-struct alignas(16) Bf16x8 {
-  __nv_bfloat162 pair[4];
-};
 
 __device__ float dot8(const float* a, const Bf16x8& b) {
   float sum = 0;
@@ -449,6 +509,7 @@ __global__ void sample_kernel(const float* logits, const int* places, const int*
 } // namespace
 
 at::Tensor add_rms_norm(at::Tensor& residual, const at::Tensor& delta, const at::Tensor& weight, double eps) {
+  TORCH_CHECK(residual.size(1) % 8 == 0, "add_rms_norm: width ", residual.size(1), " is not a multiple of 8");
   at::Tensor out = at::empty(residual.sizes(), residual.options().dtype(at::kBFloat16));
   add_rms_norm_kernel<<<static_cast<unsigned>(residual.size(0)), norm_threads, 0, at::cuda::getCurrentCUDAStream()>>>(
       residual.data_ptr<float>(), delta.defined() ? bf16(delta) : nullptr, weight.const_data_ptr<float>(), bf16(out),
@@ -460,17 +521,18 @@ at::Tensor add_rms_norm(at::Tensor& residual, const at::Tensor& delta, const at:
 at::Tensor silu_mul(const at::Tensor& gate_up) {
   const std::int64_t n = gate_up.size(1) / 2;
   at::Tensor out = at::empty({gate_up.size(0), n}, gate_up.options());
-  const std::int64_t total = out.numel() / 2;
-  silu_mul_kernel<<<static_cast<unsigned>((total + 255) / 256), 256, 0, at::cuda::getCurrentCUDAStream()>>>(
-      reinterpret_cast<const __nv_bfloat162*>(gate_up.const_data_ptr()),
-      reinterpret_cast<__nv_bfloat162*>(out.data_ptr()), static_cast<int>(n / 2), total);
+  TORCH_CHECK(n % 8 == 0, "silu_mul: width ", n, " is not a multiple of 8");
+  constexpr int per_block = 8 * 256;
+  silu_mul_kernel<<<static_cast<unsigned>((out.numel() + per_block - 1) / per_block), 256, 0,
+                    at::cuda::getCurrentCUDAStream()>>>(bf16(gate_up), bf16(out), static_cast<int>(n), out.numel());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   return out;
 }
 
 void rope_append(at::Tensor& qkv, const at::Tensor& cos_sin, const at::Tensor& positions, const at::Tensor& sequences,
                  Pages& pages) {
-  rope_append_kernel<<<static_cast<unsigned>(qkv.size(0)), 256, 0, at::cuda::getCurrentCUDAStream()>>>(
+  TORCH_CHECK(pages.keys.size(3) % 16 == 0, "rope_append: head size ", pages.keys.size(3), " is not a multiple of 16");
+  rope_append_kernel<<<static_cast<unsigned>(qkv.size(0)), 64, 0, at::cuda::getCurrentCUDAStream()>>>(
       bf16(qkv), cos_sin.const_data_ptr<float>(), positions.const_data_ptr<int>(), sequences.const_data_ptr<int>(),
       pages.block_table.const_data_ptr<int>(), bf16(pages.keys), bf16(pages.values), layout_of(pages));
   C10_CUDA_KERNEL_LAUNCH_CHECK();
