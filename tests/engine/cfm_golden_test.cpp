@@ -83,7 +83,7 @@ TEST_F(GoldenCfmEstimator, PackedPairsMatchTheReference) {
 TEST_F(GoldenCfmEstimator, TimeEmbeddingMatchesTheReference) {
   const c10::InferenceMode inference;
   const GoldenCase golden("cfm_estimator");
-  const auto config = tiny_config();
+  const auto& config = tiny_config();
   const CfmDecoder decoder(config.flow, tiny_weights().select("flow."));
   for (const std::string& unit : golden.units("time_emb")) {
     SCOPED_TRACE(unit);

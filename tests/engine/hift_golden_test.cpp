@@ -15,7 +15,7 @@ protected:
   void SetUp() override { AUDIOBOOKD_REQUIRE_CASE("hift"); }
 
   static Hift tiny_hift() {
-    const auto config = tiny_config();
+    const auto& config = tiny_config();
     return {config.hift, config.flow.mel_channels, tiny_weights().select("mel2wav.")};
   }
 };

@@ -141,7 +141,7 @@ TEST_F(S3GenBatch, VocoderPaddingIsNotHeard) {
 }
 
 TEST_F(S3GenBatch, OnTheCpuCompanyDoesNotChangeABit) {
-  const auto config = tiny_config();
+  const auto& config = tiny_config();
   S3Gen s3gen(config.flow, config.hift, engine::StateDict::synthetic("tiny", at::kCPU));
   std::vector<SpeakerPrompt> voices;
   for (const SynthesisRequest& request : requests_) {

@@ -3,14 +3,10 @@
 
 namespace audiobookd::tests {
 
-engine::chatterbox::Config tiny_config() {
-  return engine::chatterbox::Config::load(data_dir() / "checkpoints/tiny-english");
-}
-
 engine::StateDict tiny_weights() { return engine::StateDict::synthetic("tiny", test_device()); }
 
 engine::chatterbox::S3Gen tiny_s3gen(const engine::chatterbox::S3GenOptions& options) {
-  const auto config = tiny_config();
+  const auto& config = tiny_config();
   return {config.flow, config.hift, tiny_weights(), options};
 }
 

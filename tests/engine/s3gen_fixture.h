@@ -2,11 +2,11 @@
 #pragma once
 
 #include "engine/layers/probe.h"
-#include "engine/models/chatterbox/config.h"
 #include "engine/models/chatterbox/s3gen.h"
 #include "engine/models/chatterbox/voice.h"
 #include "engine/state_dict.h"
 #include "tests/engine/golden.h"
+#include "tests/engine/tiny_config.h"
 
 #include <functional>
 #include <map>
@@ -14,9 +14,7 @@
 
 namespace audiobookd::tests {
 
-/// The dimensions of the tiny English checkpoint.
-engine::chatterbox::Config tiny_config();
-/// Its weights on test_device(), made by the formula.
+/// The weights of the tiny English checkpoint on test_device(), made by the formula.
 engine::StateDict tiny_weights();
 
 /// The tiny S3Gen on test_device().

@@ -4,13 +4,9 @@
 #include "engine/models/chatterbox/t3.h"
 #include "engine/models/chatterbox/voice.h"
 #include "tests/engine/golden.h"
+#include "tests/engine/tiny_config.h"
 
 namespace audiobookd::tests {
-
-inline const engine::chatterbox::Config& tiny_config() {
-  static const auto config = engine::chatterbox::Config::load(data_dir() / "checkpoints/tiny-english");
-  return config;
-}
 
 inline const engine::chatterbox::T3& tiny_t3() {
   static const engine::chatterbox::T3 model(tiny_config().t3, engine::StateDict::synthetic("tiny T3", test_device()));
