@@ -1,4 +1,3 @@
-// getenv, and nothing else.
 #include "daemon/environment.h"
 
 #include "daemon/log.h"
@@ -6,6 +5,7 @@
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
+#include <unistd.h>
 
 namespace audiobookd::daemon {
 namespace {
@@ -31,6 +31,13 @@ std::filesystem::path cache_folder() {
 }
 
 std::filesystem::path credentials_folder() { return variable("CREDENTIALS_DIRECTORY"); }
+
+void let_waiting_threads_sleep(char** argv) {
+  constexpr const char* policy = "OMP_WAIT_POLICY";
+  if (std::getenv(policy) == nullptr && ::setenv(policy, "passive", 0) == 0) {
+    ::execv("/proc/self/exe", argv);
+  }
+}
 
 bool logs_to_journal() { return is_journal(std::getenv("JOURNAL_STREAM")); }
 

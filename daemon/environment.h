@@ -1,4 +1,5 @@
-// Everything the program reads from its environment. Before other threads start, or where nobody changes it.
+// Everything the program reads from its environment, and the one thing it puts there. Before other threads start, or
+// where nobody changes it.
 #pragma once
 
 #include <filesystem>
@@ -14,5 +15,11 @@ namespace audiobookd::daemon {
 
 /// Whether the log goes to the journal ($JOURNAL_STREAM).
 [[nodiscard]] bool logs_to_journal();
+
+/// Starts the program anew, once, with OMP_WAIT_POLICY=passive, unless the user has set that variable. Arithmetic
+/// threads that spin while they wait make everything several times slower as soon as the cores are shared (measured:
+/// six times), and the OpenMP runtime reads the variable before main(). Call before anything else was started.
+/// Returns when the variable is set, or when the system cannot start the program again.
+void let_waiting_threads_sleep(char** argv);
 
 } // namespace audiobookd::daemon

@@ -229,5 +229,8 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? ok : wrong_usage;
   }
+  if (!line.check_config) {
+    daemon::let_waiting_threads_sleep(argv);
+  }
   return run(line, render->parsed());
 }

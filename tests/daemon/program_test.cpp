@@ -74,6 +74,13 @@ TEST_F(Program, WrongUsageIsExitStatus2) {
   EXPECT_EQ(run({"--version"}), 0);
 }
 
+TEST_F(Program, ArithmeticThreadsSleepWhileTheyWait) {
+  const std::map<std::string, std::string> show_settings = {{"OMP_DISPLAY_ENV", "verbose"}}; // as OpenMP loads
+  testing::Process program({"render", folder_.path() / "none.txt", "-o", output_}, show_settings, log_);
+  EXPECT_EQ(program.wait(), 1);
+  EXPECT_TRUE(has_said("GOMP_SPINCOUNT = '0'")) << said();
+}
+
 TEST_F(Program, AGpuThatIsMissingIsAnErrorAndNeverARunOnTheCpu) {
   const fs::path book = folder_.write("book.txt", "A sentence to be read aloud.\n");
   EXPECT_EQ(run({"render", book, "-o", output_, "--device", "cuda:63"}), 1);
