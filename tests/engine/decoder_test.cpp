@@ -38,8 +38,9 @@ TEST(Decoder, SameTokensInAnyBatchSizeOnTheCpu) {
 }
 
 TEST(Decoder, ForcedLengthsAreExactAndAllSpeech) {
-  for (const auto& [id, tokens] : decode_on_cpu(random_requests(20, 3), 8)) {
-    const DecodeRequest& request = random_requests(20, 3)[id];
+  const auto requests = random_requests(20, 3);
+  for (const auto& [id, tokens] : decode_on_cpu(requests, 8)) {
+    const DecodeRequest& request = requests[id];
     if (request.forced) {
       EXPECT_EQ(static_cast<int>(tokens.size()), request.max_tokens) << id;
     }
