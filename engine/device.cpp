@@ -21,7 +21,7 @@ namespace {
 
 void check_cuda_exists([[maybe_unused]] const at::Device& device) {
 #ifdef AUDIOBOOKD_WITH_CUDA
-  const int count = c10::cuda::device_count();
+  const int count = static_cast<unsigned char>(c10::cuda::device_count());
   if (count == 0) {
     throw std::runtime_error("device \"" + device.str() + "\": no usable NVIDIA GPU (check nvidia-smi and the driver)");
   }

@@ -64,7 +64,8 @@ at::Tensor T3::embed_utterance(const at::Tensor& conditioning, std::span<const s
   ids.insert(ids.end(), text_ids.begin(), text_ids.end());
   ids.push_back(config_.stop_text_token);
   const at::Tensor text_positions = text_pos_emb_.narrow(0, 0, static_cast<std::int64_t>(ids.size()));
-  const at::Tensor text = text_emb_.index_select(0, at::tensor(ids, at::kLong).to(device(), /*non_blocking=*/true)) + text_positions;
+  const at::Tensor text =
+      text_emb_.index_select(0, at::tensor(ids, at::kLong).to(device(), /*non_blocking=*/true)) + text_positions;
   const at::Tensor start = (speech_emb_[config_.start_speech_token] + speech_pos_emb_[0]).unsqueeze(0);
   // The reference feeds start-of-speech at position 0 twice.
   const at::Tensor conditional = at::cat({conditioning, text, start, start});
