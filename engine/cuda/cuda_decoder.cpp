@@ -1,7 +1,7 @@
 #include "engine/cuda/cuda_decoder.h"
 
 #include "engine/cuda/cuda_t3.h"
-#include "engine/cuda/decode_kernels.h"
+#include "engine/cuda/sampler_kernel.h"
 
 #include <ATen/ATen.h>
 #include <ATen/cuda/CUDAContext.h>

@@ -1,4 +1,4 @@
-// Kernels of the batched CUDA decoder: bf16 weights and cache, fp32 residual stream, norms, logits and guidance.
+// Kernels of the batched CUDA decoder: bf16 weights and cache, fp32 residual stream and norms.
 //
 // Every function launches on the current stream and returns at once. A row's result depends on that row alone: all
 // sums have a fixed order. Tests compare each with ATen in fp32.
@@ -32,36 +32,5 @@ void rope_append(at::Tensor& qkv, const at::Tensor& cos_sin, const at::Tensor& p
 /// @param qkv as left by rope_append(); row r reads the pages of sequence r. Head sizes 16, 32, 64 and 128.
 /// @return [rows, heads * dim] bf16
 at::Tensor decode_attention(const at::Tensor& qkv, const at::Tensor& positions, const Pages& pages);
-
-/// What the sampler knows of each place of the batch; all tensors on the GPU. Row 2p of the batch is place p's
-/// conditional row, row 2p + 1 its unconditional one.
-struct PlaceState {
-  at::Tensor active;           // [places] int32: 1 while tokens are drawn
-  at::Tensor drawn;            // [places] int32: tokens drawn so far
-  at::Tensor max_tokens;       // [places] int32
-  at::Tensor flags;            // [places] int32: greedy 1, forced length 2
-  at::Tensor params;           // [places, 5] fp32: cfg_weight, repetition_penalty, temperature, min_p, top_p
-  at::Tensor key;              // [places, 3] int32: RandomStream
-  at::Tensor seen;             // [places, ceil(vocab / 32)] int32 bit mask of the tokens so far, start token included
-  at::Tensor history;          // [places, max_history] int32: the tokens
-  at::Tensor tokens;           // [2 * places] int64: input of the next step, by row
-  at::Tensor speech_positions; // [2 * places] int64: its speech position
-  at::Tensor positions;        // [2 * places] int32: its position in the cache
-};
-
-/// Special tokens of the model.
-struct SpeechVocabulary {
-  int size = 0;
-  int start = 0; ///< tokens from here on are not speech: a forced length never draws them
-  int stop = 0;
-};
-
-/// Draws the next token of every active place: guidance, repetition penalty, temperature, min-p, top-p as in
-/// process_logits(), then Gumbel-max by Philox (exact: the maximum of logit + Gumbel noise over the kept tokens is a
-/// draw from their softmax). Appends the token to the history and prepares the next step's inputs, or clears `active`
-/// at a stop token or the last token of the length.
-/// @param logits [rows, vocab] fp32. @param places [n] int32. @param cond_rows, uncond_rows [n] int32: rows of logits.
-void sample(const at::Tensor& logits, const at::Tensor& places, const at::Tensor& cond_rows,
-            const at::Tensor& uncond_rows, PlaceState& state, const SpeechVocabulary& vocabulary);
 
 } // namespace audiobookd::engine::cuda

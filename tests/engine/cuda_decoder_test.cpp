@@ -2,7 +2,7 @@
 // and the same tokens in any company to the bit.
 #include "engine/cuda/cuda_decoder.h"
 #include "engine/cuda/cuda_t3.h"
-#include "engine/cuda/decode_kernels.h"
+#include "engine/cuda/sampler_kernel.h"
 #include "engine/device.h"
 #include "engine/kernels/decode_attention.h"
 #include "engine/sampler.h"

@@ -1,0 +1,45 @@
+// Reductions over a thread block with a fixed order of operations. Every thread of the block must call them.
+#pragma once
+
+namespace audiobookd::engine::cuda {
+
+constexpr int warp_size = 32;
+constexpr unsigned full_mask = 0xffffffffu;
+
+/// Sum over a block, the same in every thread. @param scratch shared memory, one float a warp
+template <int threads>
+__device__ float block_sum(float x, float* scratch) {
+  for (int offset = warp_size / 2; offset > 0; offset /= 2) {
+    x += __shfl_xor_sync(full_mask, x, offset);
+  }
+  __syncthreads();
+  if (threadIdx.x % warp_size == 0) {
+    scratch[threadIdx.x / warp_size] = x;
+  }
+  __syncthreads();
+  float sum = 0;
+  for (int w = 0; w < threads / warp_size; ++w) {
+    sum += scratch[w];
+  }
+  return sum;
+}
+
+/// Maximum over a block, the same in every thread.
+template <int threads>
+__device__ float block_max(float x, float* scratch) {
+  for (int offset = warp_size / 2; offset > 0; offset /= 2) {
+    x = fmaxf(x, __shfl_xor_sync(full_mask, x, offset));
+  }
+  __syncthreads();
+  if (threadIdx.x % warp_size == 0) {
+    scratch[threadIdx.x / warp_size] = x;
+  }
+  __syncthreads();
+  float largest = -INFINITY;
+  for (int w = 0; w < threads / warp_size; ++w) {
+    largest = fmaxf(largest, scratch[w]);
+  }
+  return largest;
+}
+
+} // namespace audiobookd::engine::cuda
