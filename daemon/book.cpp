@@ -20,6 +20,7 @@ engine::Utterance make_utterance(const jobs::Chunk& chunk, const BookOptions& op
   sampling.temperature = params.temperature.value_or(sampling.temperature);
   sampling.repetition_penalty = params.repetition_penalty.value_or(sampling.repetition_penalty);
   sampling.min_p = params.min_p.value_or(sampling.min_p);
+  sampling.top_k = params.top_k.value_or(sampling.top_k);
   sampling.top_p = params.top_p.value_or(sampling.top_p);
   utterance.key = renderer.utterance_key(chunk.text, options.language, options.voice, chunk.occurrence);
   return utterance;

@@ -67,6 +67,7 @@ void check(const Utterance& u) {
   check_range("repetition_penalty", u.sampling.repetition_penalty, 1, 10);
   check_range("temperature", u.sampling.temperature, 0, 5, true);
   check_range("min_p", u.sampling.min_p, 0, 1);
+  check_range("top_k", u.sampling.top_k, 0, 10000);
   check_range("top_p", u.sampling.top_p, 0, 1, true);
   check_range("exaggeration", u.exaggeration, 0, 2);
   check_range("cfm_steps", u.cfm_steps, 1, 100);
@@ -185,11 +186,12 @@ std::string Engine::Impl::chunk_key(const Utterance& u) const {
   HashBuilder hash;
   hash.add(static_cast<std::uint64_t>(audio_revision)).add(info_.weights_hash).add(voice(u.voice).content_hash);
   hash.add(u.key).add(u.seed).add(info_.dtype).add(device_.is_cuda() ? "cuda" : "cpu");
-  for (const double value : {static_cast<double>(u.exaggeration), static_cast<double>(u.sampling.cfg_weight),
-                             static_cast<double>(u.sampling.repetition_penalty),
-                             static_cast<double>(u.sampling.temperature), static_cast<double>(u.sampling.min_p),
-                             static_cast<double>(u.sampling.top_p), static_cast<double>(u.sampling.greedy),
-                             static_cast<double>(u.cfm_steps), static_cast<double>(u.forced_tokens)}) {
+  for (const double value :
+       {static_cast<double>(u.exaggeration), static_cast<double>(u.sampling.cfg_weight),
+        static_cast<double>(u.sampling.repetition_penalty), static_cast<double>(u.sampling.temperature),
+        static_cast<double>(u.sampling.min_p), static_cast<double>(u.sampling.top_k),
+        static_cast<double>(u.sampling.top_p), static_cast<double>(u.sampling.greedy), static_cast<double>(u.cfm_steps),
+        static_cast<double>(u.forced_tokens)}) {
     hash.add(value);
   }
   return hash.finish().hex();

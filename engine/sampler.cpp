@@ -15,6 +15,13 @@ at::Tensor apply_min_p(const at::Tensor& logits, const at::Tensor& min_p) {
   return logits.masked_fill(probs < min_p * probs.amax(-1, true), minus_infinity);
 }
 
+/// Keeps the @p top_k most probable tokens and those as probable as the last of them (Fan et al. 2018); 0 keeps all.
+at::Tensor apply_top_k(const at::Tensor& logits, const at::Tensor& top_k) {
+  const at::Tensor sorted = std::get<0>(logits.sort(-1, /*descending=*/true));
+  const at::Tensor last_kept = sorted.gather(-1, top_k.clamp(1, logits.size(-1)) - 1);
+  return logits.masked_fill((top_k > 0).logical_and(logits < last_kept), minus_infinity);
+}
+
 /// Keeps the smallest set of tokens whose probability reaches @p top_p (Holtzman et al. 2020). The removal is decided
 /// on ascending cumulative sums, so top_p 1 removes exactly the tokens of probability 0.
 at::Tensor apply_top_p(const at::Tensor& logits, const at::Tensor& top_p) {
@@ -39,9 +46,11 @@ SamplerRows SamplerRows::from(std::span<const SamplingParams> params, at::Device
   rows.repetition_penalty = column([](const SamplingParams& p) { return p.repetition_penalty; });
   rows.temperature = column([](const SamplingParams& p) { return p.temperature; });
   rows.min_p = column([](const SamplingParams& p) { return p.min_p; });
+  rows.top_k = column([](const SamplingParams& p) { return p.top_k; }).to(at::kLong);
   rows.top_p = column([](const SamplingParams& p) { return p.top_p; });
   rows.greedy = column([](const SamplingParams& p) { return p.greedy; }) != 0;
   for (const SamplingParams& p : params) {
+    rows.uses_top_k = rows.uses_top_k || p.top_k > 0;
     rows.uses_top_p = rows.uses_top_p || p.top_p < 1;
   }
   return rows;
@@ -54,6 +63,9 @@ at::Tensor process_logits(const at::Tensor& cond, const at::Tensor& uncond, cons
       at::where(logits < 0, logits * rows.repetition_penalty, logits / rows.repetition_penalty);
   logits = at::where(seen, penalised, logits) / rows.temperature;
   logits = apply_min_p(logits, rows.min_p);
+  if (rows.uses_top_k) {
+    logits = apply_top_k(logits, rows.top_k);
+  }
   // Rows with top_p 1 must not depend on whether others sort: they lose the tokens of probability 0 either way.
   const at::Tensor possible = logits.masked_fill(at::softmax(logits, -1) == 0, minus_infinity);
   return rows.uses_top_p ? at::where(rows.top_p < 1, apply_top_p(logits, rows.top_p), possible) : possible;

@@ -21,6 +21,7 @@ struct SamplingParams {
   float repetition_penalty = 1.2f; ///< over all tokens generated so far, the start token included; [1, 10]
   float temperature = 0.8f;        ///< (0, 5]
   float min_p = 0.05f;             ///< tokens below min_p times the largest probability are removed; [0, 1]
+  int top_k = 0;                   ///< this many of the most probable tokens are kept; [0, 10000], 0: all
   float top_p = 1.0f;              ///< nucleus; (0, 1]
   bool greedy = false;             ///< take the most probable token instead of drawing
 };

@@ -87,7 +87,7 @@ void read_voice(const JsonFields& fields, Job& job) {
 
 void read_params(const JsonFields& fields, JobParams& params) {
   const auto inner = fields.object("params", {"exaggeration", "cfg_weight", "temperature", "repetition_penalty",
-                                              "min_p", "top_p", "top_k", "cfm_steps", "seed"});
+                                              "min_p", "top_k", "top_p", "cfm_steps", "seed"});
   if (!inner)
     return;
   params.exaggeration = inner->number("exaggeration", {0, 2});
@@ -95,10 +95,10 @@ void read_params(const JsonFields& fields, JobParams& params) {
   params.temperature = inner->number("temperature", {0, 5, true});
   params.repetition_penalty = inner->number("repetition_penalty", {1, 10});
   params.min_p = inner->number("min_p", {0, 1});
+  params.top_k = inner->integer("top_k", {0, 10000});
   params.top_p = inner->number("top_p", {0, 1, true});
   params.cfm_steps = inner->integer("cfm_steps", {1, 100});
   params.seed = inner->unsigned_integer("seed").value_or(params.seed);
-  inner->not_supported("top_k");
 }
 
 void read_format(const JsonFields& fields, JobFormat& format) {

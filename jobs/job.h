@@ -55,6 +55,7 @@ struct JobParams {
   std::optional<float> temperature;        ///< (0, 5]
   std::optional<float> repetition_penalty; ///< [1, 10]
   std::optional<float> min_p;              ///< [0, 1]
+  std::optional<int> top_k;                ///< [0, 10000]; 0: off
   std::optional<float> top_p;              ///< (0, 1]
   std::optional<int> cfm_steps;            ///< [1, 100]
   std::uint64_t seed = 0;

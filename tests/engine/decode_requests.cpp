@@ -26,6 +26,7 @@ std::vector<DecodeRequest> random_requests(int count, unsigned seed) {
     request.voice = tiny_voice();
     request.exaggeration = i % 3 == 0 ? 0.9f : 0.5f;
     request.sampling.cfg_weight = i % 4 == 1 ? 0.0f : 0.5f; // one row or two
+    request.sampling.top_k = i % 7 == 3 ? 20 : 0;
     request.sampling.top_p = i % 5 == 2 ? 0.9f : 1.0f;
     request.random = engine::random_stream(42, {static_cast<std::uint64_t>(i), 7}, 0);
     request.max_tokens = integer(5, 90);

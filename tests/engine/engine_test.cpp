@@ -189,6 +189,8 @@ TEST(EngineRun, BadUtterancesFailAloneAndSayWhy) {
     long_text += "zq ";
   }
   list.push_back(utterance(14, long_text));
+  list.push_back(utterance(15, "Hello."));
+  list.back().sampling.top_k = -1;
   const auto engine = Engine::load(tiny_options());
   Recorder recorder(std::move(list));
   engine->run(recorder, recorder, recorder.stop.get_token());
@@ -198,6 +200,7 @@ TEST(EngineRun, BadUtterancesFailAloneAndSayWhy) {
   EXPECT_NE(recorder.failures[12].find("temperature"), std::string::npos) << recorder.failures[12];
   EXPECT_NE(recorder.failures[13].find("7000"), std::string::npos) << recorder.failures[13];
   EXPECT_NE(recorder.failures[14].find("at most 256"), std::string::npos) << recorder.failures[14];
+  EXPECT_NE(recorder.failures[15].find("top_k"), std::string::npos) << recorder.failures[15];
 }
 
 TEST(EngineRun, CancelledUtterancesDoNotComeBack) {
@@ -251,6 +254,7 @@ TEST(EngineKeys, NameWhatTheSamplesDependOn) {
                                                                 [](Utterance& u) { u.exaggeration = 0.7f; },
                                                                 [](Utterance& u) { u.cfm_steps = 9; },
                                                                 [](Utterance& u) { u.sampling.top_p = 0.9f; },
+                                                                [](Utterance& u) { u.sampling.top_k = 50; },
                                                                 [](Utterance& u) { u.sampling.min_p = 0.1f; },
                                                                 [](Utterance& u) { u.sampling.cfg_weight = 0; },
                                                                 [](Utterance& u) { u.sampling.temperature = 1; }};

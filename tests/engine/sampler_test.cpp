@@ -5,6 +5,7 @@
 #include "tests/engine/golden.h"
 
 #include <ATen/ATen.h>
+#include <cmath>
 
 namespace audiobookd::tests {
 namespace {
@@ -58,18 +59,90 @@ TEST(Sampler, ExtremeUniformsNeverDrawRemovedTokens) {
   EXPECT_EQ(drawn[1].item<std::int64_t>(), 4);
 }
 
+/// Guidance, penalty and min-p off, temperature 1: what is removed, top-k and top-p remove.
+SamplingParams plain_params(int top_k, float top_p = 1) {
+  SamplingParams params;
+  params.cfg_weight = 0;
+  params.repetition_penalty = 1;
+  params.temperature = 1;
+  params.min_p = 0;
+  params.top_k = top_k;
+  params.top_p = top_p;
+  return params;
+}
+
+/// Which of @p logits (of one row) are left.
+std::vector<std::int64_t> kept_tokens(const std::vector<float>& logits, const SamplingParams& params) {
+  const at::Tensor row = at::tensor(logits).unsqueeze(0);
+  const at::Tensor processed = engine::process_logits(row, row, at::zeros_like(row, at::kBool),
+                                                      SamplerRows::from(std::vector{params}, at::kCPU))[0];
+  const at::Tensor kept = processed.isfinite().nonzero().flatten();
+  return {kept.const_data_ptr<std::int64_t>(), kept.const_data_ptr<std::int64_t>() + kept.numel()};
+}
+
+TEST(Sampler, TopKKeepsTheMostProbableAndThoseAsProbableAsTheLast) {
+  using Kept = std::vector<std::int64_t>;
+  const std::vector<float> logits{1, 4, 2, 5, 2, 0};
+  EXPECT_EQ(kept_tokens(logits, plain_params(0)), (Kept{0, 1, 2, 3, 4, 5}));
+  EXPECT_EQ(kept_tokens(logits, plain_params(1)), (Kept{3}));
+  EXPECT_EQ(kept_tokens(logits, plain_params(2)), (Kept{1, 3}));
+  EXPECT_EQ(kept_tokens(logits, plain_params(3)), (Kept{1, 2, 3, 4})) << "tokens 2 and 4 are third together";
+  EXPECT_EQ(kept_tokens(logits, plain_params(5)), (Kept{0, 1, 2, 3, 4}));
+  EXPECT_EQ(kept_tokens(logits, plain_params(6)), (Kept{0, 1, 2, 3, 4, 5}));
+  EXPECT_EQ(kept_tokens(logits, plain_params(10000)), (Kept{0, 1, 2, 3, 4, 5}));
+}
+
+TEST(Sampler, TopPCountsTheProbabilitiesThatTopKLeft) {
+  using Kept = std::vector<std::int64_t>;
+  const std::vector<float> logits{std::log(0.3f), std::log(0.25f), std::log(0.2f), std::log(0.15f), std::log(0.1f)};
+  EXPECT_EQ(kept_tokens(logits, plain_params(0, 0.5f)), (Kept{0, 1})); // 0.55 is the first sum above a half
+  EXPECT_EQ(kept_tokens(logits, plain_params(2, 0.5f)), (Kept{0}));    // 0.3 / 0.55 is
+  EXPECT_EQ(kept_tokens(logits, plain_params(4, 0.5f)), (Kept{0, 1})); // 0.3 / 0.9 is not
+}
+
+TEST(Sampler, TopKAndMinPLeaveTheShorterOfTheirRuns) {
+  using Kept = std::vector<std::int64_t>;
+  const std::vector<float> logits{0, -1, -2, -3, -4};
+  SamplingParams params = plain_params(3);
+  params.min_p = 0.2f; // exp(-1) is more, exp(-2) less
+  EXPECT_EQ(kept_tokens(logits, params), (Kept{0, 1}));
+  params.min_p = 0.001f;
+  EXPECT_EQ(kept_tokens(logits, params), (Kept{0, 1, 2}));
+}
+
+TEST(Sampler, TopKCountsAfterGuidanceAndPenalty) {
+  const at::Tensor cond = at::tensor({3.0f, 2.9f, 1.0f}).unsqueeze(0);
+  const at::Tensor uncond = at::tensor({3.0f, 2.0f, 1.0f}).unsqueeze(0);
+  SamplingParams params = plain_params(1);
+  params.cfg_weight = 1; // 3, 3.8, 1
+  const auto most_probable = [&](const at::Tensor& seen) {
+    const at::Tensor processed =
+        engine::process_logits(cond, uncond, seen, SamplerRows::from(std::vector{params}, at::kCPU))[0];
+    EXPECT_EQ(processed.isfinite().sum().item<std::int64_t>(), 1);
+    return processed.argmax().item<std::int64_t>();
+  };
+  at::Tensor seen = at::zeros_like(cond, at::kBool);
+  EXPECT_EQ(most_probable(seen), 1);
+  params.repetition_penalty = 2;
+  seen[0][1].fill_(true); // 3, 1.9, 1
+  EXPECT_EQ(most_probable(seen), 0);
+}
+
 TEST(Sampler, RowsKeepTheirOwnParameters) {
   at::manual_seed(4);
-  const at::Tensor cond = at::randn({4, 300}) * 3;
-  const at::Tensor uncond = at::randn({4, 300}) * 3;
-  const at::Tensor seen = at::rand({4, 300}) < 0.1;
-  std::vector<SamplingParams> params(4);
+  const at::Tensor cond = at::randn({6, 300}) * 3;
+  const at::Tensor uncond = at::randn({6, 300}) * 3;
+  const at::Tensor seen = at::rand({6, 300}) < 0.1;
+  std::vector<SamplingParams> params(6);
   params[1].top_p = 0.8f;
   params[2].cfg_weight = 1.5f;
   params[3].temperature = 0.3f;
   params[3].repetition_penalty = 2;
+  params[4].top_k = 5;
+  params[5].top_k = 300;
+  params[5].top_p = 0.6f;
   const at::Tensor together = engine::process_logits(cond, uncond, seen, SamplerRows::from(params, at::kCPU));
-  for (std::int64_t row = 0; row < 4; ++row) {
+  for (std::int64_t row = 0; row < 6; ++row) {
     const SamplerRows own = SamplerRows::from(std::span(params).subspan(static_cast<std::size_t>(row), 1), at::kCPU);
     const at::Tensor alone =
         engine::process_logits(cond.narrow(0, row, 1), uncond.narrow(0, row, 1), seen.narrow(0, row, 1), own);

@@ -45,7 +45,7 @@ TEST(Job, EveryFieldIsRead) {
   const Job job = parse(R"({"v":1,"id":"war-and_peace.1","text":"Well, Prince.","output":"b/war.mp3",
     "if_exists":"replace","title":"War and Peace","author":"Leo Tolstoy","language":"en-GB","voice":"narrator",
     "model":"chatterbox","params":{"exaggeration":0.25,"cfg_weight":0,"temperature":1,"repetition_penalty":1.5,
-    "min_p":0.125,"top_p":0.5,"cfm_steps":5,"seed":18446744073709551615},"format":{"codec":"mp3","bitrate_kbps":64},
+    "min_p":0.125,"top_k":40,"top_p":0.5,"cfm_steps":5,"seed":18446744073709551615},"format":{"codec":"mp3","bitrate_kbps":64},
     "split":"single","pauses":{"sentence_ms":1,"paragraph_ms":2,"scene_ms":3,"chapter_ms":4},"max_attempts":7,
     "not_before":1700000000,"idempotency_key":"order-1"})");
   EXPECT_EQ(job.id, "war-and_peace.1");
@@ -63,6 +63,7 @@ TEST(Job, EveryFieldIsRead) {
   EXPECT_EQ(job.params.temperature, 1.0f);
   EXPECT_EQ(job.params.repetition_penalty, 1.5f);
   EXPECT_EQ(job.params.min_p, 0.125f);
+  EXPECT_EQ(job.params.top_k, 40);
   EXPECT_EQ(job.params.top_p, 0.5f);
   EXPECT_EQ(job.params.cfm_steps, 5);
   EXPECT_EQ(job.params.seed, 18446744073709551615u);
@@ -118,7 +119,8 @@ TEST(Job, EveryMistakeIsNamed) {
       {with(R"("params":{"min_p":1e300})"), {"params.min_p", "1e+300"}},
       {with(R"("params":{"cfm_steps":1.5})"), {"params.cfm_steps", "1.5", "integer"}},
       {with(R"("params":{"seed":-1})"), {"params.seed", "-1"}},
-      {with(R"("params":{"top_k":5})"), {"params.top_k", "not support"}},
+      {with(R"("params":{"top_k":-1})"), {"params.top_k", "-1", "[0, 10000]"}},
+      {with(R"("params":{"top_k":2.5})"), {"params.top_k", "2.5", "integer"}},
       {with(R"("format":{"codec":"opus"})"), {"format.codec", "opus", "mp3"}},
       {with(R"("format":{"bitrate_kbps":100})"), {"format.bitrate_kbps", "100", "96, 112"}},
       {with(R"("format":{"bitrate_kbps":64,"vbr_quality":2})"), {"bitrate_kbps", "vbr_quality", "both"}},
