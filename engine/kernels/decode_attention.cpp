@@ -31,18 +31,19 @@ AUDIOBOOKD_CPU_CLONES void rotate(float* x, const float* cos_sin, std::int64_t h
   }
 }
 
-AUDIOBOOKD_CPU_CLONES float dot(const float* a, const float* b, std::int64_t n) {
+template <typename Cached>
+inline __attribute__((always_inline)) float dot_of(const float* a, const Cached* b, std::int64_t n) {
   constexpr int lanes = 16; // partial sums side by side: vectorisable without reordering by the compiler
   float sums[lanes] = {};
   std::int64_t i = 0;
   for (; i + lanes <= n; i += lanes) {
     for (int lane = 0; lane < lanes; ++lane) {
-      sums[lane] += a[i + lane] * b[i + lane];
+      sums[lane] += a[i + lane] * static_cast<float>(b[i + lane]);
     }
   }
   float sum = 0;
   for (; i < n; ++i) {
-    sum += a[i] * b[i];
+    sum += a[i] * static_cast<float>(b[i]);
   }
   for (float lane_sum : sums) {
     sum += lane_sum;
@@ -50,14 +51,26 @@ AUDIOBOOKD_CPU_CLONES float dot(const float* a, const float* b, std::int64_t n) 
   return sum;
 }
 
-AUDIOBOOKD_CPU_CLONES void add_scaled(float* out, const float* x, float scale, std::int64_t n) {
+template <typename Cached>
+inline __attribute__((always_inline)) void add_scaled_of(float* out, const Cached* x, float scale, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) {
-    out[i] += scale * x[i];
+    out[i] += scale * static_cast<float>(x[i]);
   }
 }
 
+// One function for each type of cache: function templates cannot be cloned.
+AUDIOBOOKD_CPU_CLONES float dot(const float* a, const float* b, std::int64_t n) { return dot_of(a, b, n); }
+AUDIOBOOKD_CPU_CLONES float dot(const float* a, const at::BFloat16* b, std::int64_t n) { return dot_of(a, b, n); }
+AUDIOBOOKD_CPU_CLONES void add_scaled(float* out, const float* x, float scale, std::int64_t n) {
+  add_scaled_of(out, x, scale, n);
+}
+AUDIOBOOKD_CPU_CLONES void add_scaled(float* out, const at::BFloat16* x, float scale, std::int64_t n) {
+  add_scaled_of(out, x, scale, n);
+}
+
 /// Attention of one head of one row. @param scores scratch for position + 1 floats.
-void attend_head(const float* query, const float* keys, const float* values, const std::int32_t* pages,
+template <typename Cached>
+void attend_head(const float* query, const Cached* keys, const Cached* values, const std::int32_t* pages,
                  std::int64_t position, std::int64_t head, const Shape& s, float* scores, float* out) {
   const float scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
   const std::int64_t page_stride = s.num_heads * s.page_size * s.head_dim;
@@ -81,6 +94,7 @@ void attend_head(const float* query, const float* keys, const float* values, con
   }
 }
 
+template <typename Cached>
 void rope_append_cpu(at::Tensor& qkv, const at::Tensor& cos_sin, PagedRows& rows) {
   const Shape s = shape_of(qkv, rows);
   const std::int64_t hidden = s.num_heads * s.head_dim;
@@ -88,8 +102,8 @@ void rope_append_cpu(at::Tensor& qkv, const at::Tensor& cos_sin, PagedRows& rows
   const auto* const table = cos_sin.const_data_ptr<float>();
   const auto* const positions = rows.positions.const_data_ptr<std::int32_t>();
   const auto* const pages = rows.block_table.const_data_ptr<std::int32_t>();
-  auto* const keys = rows.keys.data_ptr<float>();
-  auto* const values = rows.values.data_ptr<float>();
+  auto* const keys = rows.keys.data_ptr<Cached>();
+  auto* const values = rows.values.data_ptr<Cached>();
   for (std::int64_t row = 0; row < s.num_rows; ++row) {
     const std::int64_t position = positions[row];
     const std::int64_t page = pages[row * s.max_pages + position / s.page_size];
@@ -104,6 +118,7 @@ void rope_append_cpu(at::Tensor& qkv, const at::Tensor& cos_sin, PagedRows& rows
   }
 }
 
+template <typename Cached>
 at::Tensor decode_attention_cpu(const at::Tensor& qkv, const PagedRows& rows) {
   const Shape s = shape_of(qkv, rows);
   const std::int64_t hidden = s.num_heads * s.head_dim;
@@ -111,8 +126,8 @@ at::Tensor decode_attention_cpu(const at::Tensor& qkv, const PagedRows& rows) {
   const auto* const qkv_data = qkv.const_data_ptr<float>();
   const auto* const positions = rows.positions.const_data_ptr<std::int32_t>();
   const auto* const pages = rows.block_table.const_data_ptr<std::int32_t>();
-  const auto* const keys = rows.keys.const_data_ptr<float>();
-  const auto* const values = rows.values.const_data_ptr<float>();
+  const auto* const keys = rows.keys.const_data_ptr<Cached>();
+  const auto* const values = rows.values.const_data_ptr<Cached>();
   auto* const out_data = out.data_ptr<float>();
   at::parallel_for(0, s.num_rows * s.num_heads, 16, [&](std::int64_t begin, std::int64_t end) {
     std::vector<float> scores(static_cast<std::size_t>(s.max_pages * s.page_size));
@@ -132,14 +147,20 @@ void rope_append(at::Tensor& qkv, const at::Tensor& cos_sin, PagedRows& rows) {
   TORCH_CHECK(qkv.is_contiguous() && qkv.scalar_type() == at::kFloat, "rope_append: qkv must be contiguous fp32");
   if (qkv.is_cuda()) {
     rope_append_cuda(qkv, cos_sin, rows);
+  } else if (rows.keys.scalar_type() == at::kBFloat16) {
+    rope_append_cpu<at::BFloat16>(qkv, cos_sin, rows);
   } else {
-    rope_append_cpu(qkv, cos_sin, rows);
+    rope_append_cpu<float>(qkv, cos_sin, rows);
   }
 }
 
 at::Tensor decode_attention(const at::Tensor& qkv, const PagedRows& rows) {
   TORCH_CHECK(qkv.is_contiguous() && qkv.scalar_type() == at::kFloat, "decode_attention: qkv must be contiguous fp32");
-  return qkv.is_cuda() ? decode_attention_cuda(qkv, rows) : decode_attention_cpu(qkv, rows);
+  if (qkv.is_cuda()) {
+    return decode_attention_cuda(qkv, rows);
+  }
+  return rows.keys.scalar_type() == at::kBFloat16 ? decode_attention_cpu<at::BFloat16>(qkv, rows)
+                                                  : decode_attention_cpu<float>(qkv, rows);
 }
 
 at::Tensor decode_attention_reference(const at::Tensor& qkv, const PagedRows& rows) {
@@ -153,7 +174,8 @@ at::Tensor decode_attention_reference(const at::Tensor& qkv, const PagedRows& ro
       return cache.index_select(0, rows.block_table[row])
           .transpose(0, 1)
           .reshape({s.num_heads, -1, s.head_dim})
-          .narrow(1, 0, length);
+          .narrow(1, 0, length)
+          .to(at::kFloat);
     };
     const at::Tensor scores =
         at::matmul(queries[row], gather(rows.keys).transpose(1, 2)) / std::sqrt(double(s.head_dim));

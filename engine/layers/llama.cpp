@@ -47,7 +47,8 @@ at::Tensor llama3_rope_table(int max_positions, int head_dim) {
   return at::cat({angles.cos(), angles.sin()}, 1).contiguous();
 }
 
-Llama::Llama(const LlamaConfig& config, const StateDict& weights) : config_(config) {
+Llama::Llama(const LlamaConfig& config, const StateDict& weights, at::ScalarType dtype)
+    : config_(config), dtype_(dtype) {
   const std::int64_t hidden = config.hidden_size;
   const std::int64_t inner = static_cast<std::int64_t>(config.num_heads) * config.head_dim;
   const std::int64_t ffn = config.intermediate_size;
@@ -55,13 +56,15 @@ Llama::Llama(const LlamaConfig& config, const StateDict& weights) : config_(conf
     const StateDict w = weights.select("layers." + std::to_string(i) + ".");
     const StateDict attention = w.select("self_attn.");
     const StateDict mlp = w.select("mlp.");
-    layers_.push_back(
-        {w.get("input_layernorm.weight", {hidden}),
-         at::cat({attention.get("q_proj.weight", {inner, hidden}), attention.get("k_proj.weight", {inner, hidden}),
-                  attention.get("v_proj.weight", {inner, hidden})}),
-         attention.get("o_proj.weight", {hidden, inner}), w.get("post_attention_layernorm.weight", {hidden}),
-         at::cat({mlp.get("gate_proj.weight", {ffn, hidden}), mlp.get("up_proj.weight", {ffn, hidden})}),
-         mlp.get("down_proj.weight", {hidden, ffn})});
+    const auto q = attention.get("q_proj.weight", {inner, hidden}).to(dtype);
+    const auto k = attention.get("k_proj.weight", {inner, hidden}).to(dtype);
+    const auto v = attention.get("v_proj.weight", {inner, hidden}).to(dtype);
+    const auto gate = mlp.get("gate_proj.weight", {ffn, hidden}).to(dtype);
+    const auto up = mlp.get("up_proj.weight", {ffn, hidden}).to(dtype);
+    layers_.push_back({w.get("input_layernorm.weight", {hidden}), at::cat({q, k, v}),
+                       attention.get("o_proj.weight", {hidden, inner}).to(dtype),
+                       w.get("post_attention_layernorm.weight", {hidden}), at::cat({gate, up}),
+                       mlp.get("down_proj.weight", {hidden, ffn}).to(dtype)});
   }
   norm_ = weights.get("norm.weight", {hidden});
   rope_table_ = llama3_rope_table(config.max_positions, config.head_dim).to(norm_.device());
@@ -75,7 +78,7 @@ at::Tensor Llama::prefill(const at::Tensor& embeddings, const std::vector<std::v
   at::Tensor hidden = embeddings.contiguous();
   for (int i = 0; i < config_.num_layers; ++i) {
     const Layer& layer = layers_[i];
-    const at::Tensor qkv = at::linear(kernels::rms_norm(hidden, layer.input_norm, rms_eps), layer.qkv)
+    const at::Tensor qkv = kernels::prompt_linear(kernels::rms_norm(hidden, layer.input_norm, rms_eps), layer.qkv)
                                .view({rows, positions, 3, config_.num_heads, config_.head_dim});
     const at::Tensor q = rotate(qkv.select(2, 0), table).transpose(1, 2); // [rows, heads, positions, dim]
     const at::Tensor k = rotate(qkv.select(2, 1), table).transpose(1, 2);
@@ -86,9 +89,10 @@ at::Tensor Llama::prefill(const at::Tensor& embeddings, const std::vector<std::v
     const at::Tensor attended = at::scaled_dot_product_attention(q, k, v, {}, 0.0, /*is_causal=*/true)
                                     .transpose(1, 2)
                                     .reshape({rows, positions, -1});
-    hidden = hidden + at::linear(attended, layer.output);
+    hidden = hidden + kernels::prompt_linear(attended, layer.output);
     const at::Tensor normed = kernels::rms_norm(hidden, layer.post_norm, rms_eps);
-    hidden = hidden + at::linear(kernels::silu_mul(at::linear(normed, layer.gate_up)), layer.down);
+    hidden =
+        hidden + kernels::prompt_linear(kernels::silu_mul(kernels::prompt_linear(normed, layer.gate_up)), layer.down);
   }
   return kernels::rms_norm(hidden.select(1, positions - 1).contiguous(), norm_, rms_eps);
 }

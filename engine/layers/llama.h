@@ -1,5 +1,6 @@
 // Llama decoder stack (Touvron et al. 2023) with llama3 rotary scaling, over embeddings instead of token ids.
 //
+// Matrices are fp32 or bf16; norms, rotary positions, attention and the residual stream are fp32 in either case.
 // Immutable after construction; the KV cache is the caller's.
 #pragma once
 
@@ -33,17 +34,18 @@ struct DecodeRows {
 class Llama {
 public:
   struct Layer {
-    at::Tensor input_norm; // [hidden]
+    at::Tensor input_norm; // [hidden] fp32
     at::Tensor qkv;        // [3 * num_heads * head_dim, hidden]
     at::Tensor output;     // [hidden, num_heads * head_dim]
-    at::Tensor post_norm;  // [hidden]
+    at::Tensor post_norm;  // [hidden] fp32
     at::Tensor gate_up;    // [2 * intermediate, hidden]
     at::Tensor down;       // [hidden, intermediate]
   };
   static constexpr double rms_eps = 1e-5;
 
   /// @param weights the dictionary at "tfmr.": layers.N.…, norm.weight.
-  Llama(const LlamaConfig& config, const StateDict& weights);
+  /// @param dtype of the matrices and of the cache: fp32 or bf16.
+  Llama(const LlamaConfig& config, const StateDict& weights, at::ScalarType dtype);
 
   /// Runs whole prompts of equal length and stores their keys and values.
   /// @param embeddings [rows, positions, hidden]
@@ -58,12 +60,14 @@ public:
   at::Tensor decode(const at::Tensor& embeddings, const DecodeRows& rows, KvCache& cache) const;
 
   [[nodiscard]] const LlamaConfig& config() const noexcept { return config_; }
+  [[nodiscard]] at::ScalarType dtype() const noexcept { return dtype_; }
   [[nodiscard]] const std::vector<Layer>& layers() const noexcept { return layers_; }
   [[nodiscard]] const at::Tensor& norm() const noexcept { return norm_; }             // [hidden]
   [[nodiscard]] const at::Tensor& rope_table() const noexcept { return rope_table_; } // [max_positions, head_dim]
 
 private:
   LlamaConfig config_;
+  at::ScalarType dtype_;
   std::vector<Layer> layers_;
   at::Tensor norm_;       // [hidden]
   at::Tensor rope_table_; // [max_positions, head_dim]

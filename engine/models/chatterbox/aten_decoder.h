@@ -1,4 +1,4 @@
-// Continuous batching of T3 through ATen, in fp32 on any device: the CPU path, and the oracle of the CUDA path.
+// Continuous batching of T3 through ATen: the CPU path in fp32 or bf16, and in fp32 the oracle of the CUDA path.
 //
 // Not thread-safe: the engine thread owns it.
 #pragma once

@@ -17,10 +17,10 @@ LlamaConfig backbone_config(const T3Config& c) {
 
 } // namespace
 
-T3::T3(const T3Config& config, const StateDict& weights)
+T3::T3(const T3Config& config, const StateDict& weights, at::ScalarType dtype)
     : config_(config), perceiver_(config.perceiver_queries, config.hidden_size, config.perceiver_heads,
                                   weights.select("cond_enc.perceiver.")),
-      backbone_(backbone_config(config), weights.select("tfmr.")) {
+      backbone_(backbone_config(config), weights.select("tfmr."), dtype) {
   const std::int64_t h = config.hidden_size;
   text_emb_ = weights.get("text_emb.weight", {config.text_vocab_size, h});
   text_pos_emb_ = weights.get("text_pos_emb.emb.weight", {config.text_pos_rows, h});
@@ -35,7 +35,8 @@ T3::T3(const T3Config& config, const StateDict& weights)
 }
 
 KvCache T3::make_cache(int num_pages) const {
-  return {config_.num_layers, config_.num_heads, config_.head_dim, num_pages, speech_head_.options()};
+  return {config_.num_layers, config_.num_heads, config_.head_dim, num_pages,
+          speech_head_.options().dtype(backbone_.dtype())};
 }
 
 at::Tensor T3::embed_prompt(const at::Tensor& prompt_speech_tokens) const {

@@ -1,7 +1,8 @@
 // T3: text tokens to speech tokens (the reference's models/t3), on a Llama backbone.
 //
 // A guided utterance has two rows, conditional first; in the second the text embedding is zero and its position
-// embedding stays. Immutable after construction; the KV cache is the caller's.
+// embedding stays. The backbone's matrices are fp32 or bf16; embeddings, conditioning and the speech head are fp32.
+// Immutable after construction; the KV cache is the caller's.
 #pragma once
 
 #include "engine/layers/kv_cache.h"
@@ -19,8 +20,8 @@ namespace audiobookd::engine::chatterbox {
 
 class T3 {
 public:
-  /// @param weights the root of t3_cfg.safetensors.
-  T3(const T3Config& config, const StateDict& weights);
+  /// @param weights the root of t3_cfg.safetensors. @param dtype of the backbone's matrices and of the cache.
+  T3(const T3Config& config, const StateDict& weights, at::ScalarType dtype = at::kFloat);
 
   [[nodiscard]] const T3Config& config() const noexcept { return config_; }
   [[nodiscard]] at::Device device() const { return speech_head_.device(); }
