@@ -169,7 +169,7 @@ DecodeRun decode_all(cb::Decoder& decoder, const std::vector<cb::DecodeRequest>&
 std::unique_ptr<cb::Decoder> make_decoder(const Options& options, const cb::T3& t3, int batch, int pages) {
 #ifdef AUDIOBOOKD_WITH_CUDA
   if (t3.device().is_cuda() && options.dtype != "fp32") {
-    return engine::cuda::make_cuda_decoder(t3, batch, pages);
+    return engine::cuda::make_cuda_decoder(t3, {batch, pages});
   }
 #endif
   if (options.dtype == "bf16") {

@@ -67,6 +67,12 @@ if(AUDIOBOOKD_WITH_CUDA)
   # libtorch_cuda registers its kernels when loaded, so it must be linked although nothing names its symbols.
   target_link_libraries(audiobookd_torch INTERFACE -Wl,--no-as-needed torch torch_cpu torch_cuda c10_cuda c10
                                                    -Wl,--as-needed CUDA::cudart)
+  # The engine calls cuBLASLt itself: the very library that libtorch brings, so that there is one in the process.
+  file(GLOB _cublaslt ${_site}/nvidia/cu13/lib/libcublasLt.so.13 ${_site}/nvidia/*/lib/libcublasLt.so.1*)
+  list(GET _cublaslt 0 _cublaslt)
+  get_filename_component(_cublas_dir ${_cublaslt} DIRECTORY)
+  get_filename_component(_cublaslt ${_cublaslt} NAME)
+  target_link_libraries(audiobookd_torch INTERFACE -L${_cublas_dir} -l:${_cublaslt} -Wl,-rpath,${_cublas_dir})
   target_compile_definitions(audiobookd_torch INTERFACE AUDIOBOOKD_WITH_CUDA=1)
 else()
   # Not libtorch.so: it does nothing but need both libtorch_cpu and libtorch_cuda, and the latter's libraries may be

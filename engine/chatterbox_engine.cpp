@@ -81,7 +81,7 @@ std::unique_ptr<chatterbox::Decoder> make_decoder(const chatterbox::T3& t3, [[ma
                                                   int num_pages) {
 #ifdef AUDIOBOOKD_WITH_CUDA
   if (half) {
-    return cuda::make_cuda_decoder(t3, max_batch, num_pages);
+    return cuda::make_cuda_decoder(t3, {max_batch, num_pages});
   }
 #endif
   return std::make_unique<chatterbox::AtenDecoder>(t3, max_batch, num_pages);

@@ -11,6 +11,7 @@
 #include <array>
 #include <c10/cuda/CUDAFunctions.h>
 #include <list>
+#include <map>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -32,12 +33,12 @@ at::Tensor upload(const std::vector<int>& values, at::Device device) {
   return upload(at::tensor(values, at::kInt), device);
 }
 
-/// Indices of places, and of their two rows, as index_copy_() wants them.
+/// Indices of places, and of their two sequences, as index_copy_() wants them.
 struct PlaceIndex {
   PlaceIndex(const std::vector<int>& list, at::Device device)
-      : places(upload(list, device).to(at::kLong)), rows(at::stack({places * 2, places * 2 + 1}, 1).flatten()) {}
-  at::Tensor places; // [n] int64
-  at::Tensor rows;   // [2 n] int64
+      : places(upload(list, device).to(at::kLong)), sequences(at::stack({places * 2, places * 2 + 1}, 1).flatten()) {}
+  at::Tensor places;    // [n] int64
+  at::Tensor sequences; // [2 n] int64
 };
 
 /// Pages that all utterances of one voice and emotion read: the keys and values of the positions up to the end of the
@@ -50,24 +51,31 @@ struct SharedPrefix {
   int users = 0; // places
 };
 
-/// Places of requests that enter together.
+/// Requests that enter together.
 struct Newcomers {
   std::vector<int> places;
-  std::vector<at::Tensor> prompts;                     // one a row
-  std::vector<std::vector<std::int32_t>> prompt_pages; // where each prompt writes; shared pages that exist: scratch
-  std::vector<std::vector<std::int32_t>> pages;        // what each row reads and continues
-  std::vector<int> cond_rows, uncond_rows;             // rows of the prefill's logits
+  std::vector<Prompt> prompts;
+  std::vector<std::vector<std::int32_t>> pages; // of each prompt
+  std::vector<int> cond_rows, uncond_rows;      // rows of the prefill's logits
+  std::int64_t rows = 0;                        // of all prompts
+};
+
+/// Who takes part in a step, in the order of the batch's rows.
+struct Batch {
+  std::vector<int> sequences;                      // of each row
+  std::vector<int> places, cond_rows, uncond_rows; // of each utterance
 };
 
 class CudaDecoder final : public chatterbox::Decoder {
 public:
-  CudaDecoder(const T3& model, int max_batch, int num_pages)
-      : model_(model), num_pages_(num_pages), cache_(model_.make_cache(num_pages)),
-        places_(static_cast<std::size_t>(max_batch)) {
+  CudaDecoder(const T3& model, const CudaDecoderOptions& options)
+      : model_(model, options.invariant), num_pages_(options.num_pages), cache_(model_.make_cache(num_pages_)),
+        places_(static_cast<std::size_t>(options.max_batch)) {
     const int longest_prompt = model.prompt_length(static_cast<std::size_t>(model.config().text_pos_rows - 2));
     max_pages_ = KvCache::pages_for(longest_prompt + longest_history);
-    make_state(max_batch);
-    capture();
+    make_state(options.max_batch);
+    model_.prepare(std::max<std::int64_t>(2LL * options.max_batch, CudaT3::prompt_rows));
+    capture(2LL * options.max_batch);
   }
 
   [[nodiscard]] int active() const noexcept override { return active_; }
@@ -75,9 +83,13 @@ public:
   [[nodiscard]] int steps_per_call() const noexcept override { return steps_in_a_call; }
 
   int admit(std::deque<DecodeRequest>& waiting) override {
+    if (waiting.empty() || !worth_a_prefill()) {
+      return 0;
+    }
     Newcomers newcomers;
     while (!waiting.empty() && free_places() > 0 &&
-           newcomers.prompts.size() + 2 <= static_cast<std::size_t>(CudaT3::max_prompts)) {
+           newcomers.prompts.size() + 2 <= static_cast<std::size_t>(CudaT3::max_prompts) &&
+           newcomers.rows < CudaT3::prompt_rows / 2) {
       if (newcomers.places.empty()) {
         check(waiting.front());
       }
@@ -96,7 +108,7 @@ public:
   bool cancel(UtteranceId id) override {
     for (int i = 0; i < static_cast<int>(places_.size()); ++i) {
       if (places_[i] && places_[i]->request.id == id) {
-        free_places_of({i});
+        free_place(i);
         return true;
       }
     }
@@ -104,8 +116,9 @@ public:
   }
 
   std::vector<DecodeResult> step() override {
+    at::cuda::CUDAGraph& graph = graphs_.at(CudaT3::bucket(lay_out()));
     for (int i = 0; i < steps_in_a_call; ++i) {
-      graph_.replay();
+      graph.replay();
     }
     ++call_;
     report(reports_[call_ % 2]);
@@ -132,46 +145,106 @@ private:
     at::cuda::CUDAEvent ready;
   };
 
+  /// One place more than utterances: it is never active, and rows that nobody needs belong to it.
   void make_state(int max_batch) {
+    const std::int64_t places = max_batch + 1;
     const auto ints = at::TensorOptions(at::kInt).device(model_.model().device());
     const auto longs = ints.dtype(at::kLong);
     const auto& config = model_.model().config();
-    state_.active = at::zeros({max_batch}, ints);
-    state_.drawn = at::zeros({max_batch}, ints);
-    state_.max_tokens = at::zeros({max_batch}, ints);
-    state_.flags = at::zeros({max_batch}, ints);
-    state_.params = at::ones({max_batch, 5}, ints.dtype(at::kFloat));
-    state_.key = at::zeros({max_batch, 3}, ints);
-    state_.seen = at::zeros({max_batch, (config.speech_vocab_size + 31) / 32}, ints);
-    state_.history = at::zeros({max_batch, longest_history}, ints);
-    state_.tokens = at::zeros({2 * max_batch}, longs);
-    state_.speech_positions = at::zeros({2 * max_batch}, longs);
-    state_.positions = at::zeros({2 * max_batch}, ints);
-    block_table_ = at::full({2 * max_batch, max_pages_}, KvCache::scratch_page, ints);
-    all_places_ = at::arange(max_batch, ints);
-    even_rows_ = all_places_ * 2;
-    odd_rows_ = even_rows_ + 1;
+    state_.active = at::zeros({places}, ints);
+    state_.drawn = at::zeros({places}, ints);
+    state_.max_tokens = at::zeros({places}, ints);
+    state_.flags = at::zeros({places}, ints);
+    state_.params = at::ones({places, 5}, ints.dtype(at::kFloat));
+    state_.key = at::zeros({places, 3}, ints);
+    state_.seen = at::zeros({places, (config.speech_vocab_size + 31) / 32}, ints);
+    state_.history = at::zeros({places, longest_history}, ints);
+    state_.tokens = at::zeros({2 * places}, longs);
+    state_.speech_positions = at::zeros({2 * places}, longs);
+    state_.positions = at::full({2 * places}, -1, ints);
+    block_table_ = at::full({2 * places, max_pages_}, KvCache::scratch_page, ints);
+    batch_ = at::empty({4, CudaT3::bucket(2LL * max_batch)}, ints);
     for (Report& report : reports_) {
       const auto pinned = at::TensorOptions(at::kInt).pinned_memory(true);
-      report.active = at::zeros({max_batch}, pinned);
-      report.drawn = at::zeros({max_batch}, pinned);
-      report.history = at::zeros({max_batch, longest_history}, pinned);
+      report.active = at::zeros({places}, pinned);
+      report.drawn = at::zeros({places}, pinned);
+      report.history = at::zeros({places, longest_history}, pinned);
     }
   }
 
-  void run_step() {
-    const at::Tensor logits =
-        model_.decode(state_.tokens, state_.speech_positions, state_.positions, block_table_, cache_);
-    sample(logits, all_places_, even_rows_, odd_rows_, state_, vocabulary());
+  [[nodiscard]] int no_place() const { return static_cast<int>(places_.size()); }
+
+  /// Starting prompts takes a pass over all weights: while the batch is well filled, a few free places are awaited, but
+  /// not for long.
+  [[nodiscard]] bool worth_a_prefill() {
+    const bool wait = active_ > 0 && free_places() < no_place() / 64 && calls_awaited_ < 3;
+    calls_awaited_ = wait ? calls_awaited_ + 1 : 0;
+    return !wait;
   }
 
-  void capture() {
-    run_step(); // libraries load their kernels and make their workspaces now, not during capture
+  /// Decodes one token of the first @p rows rows of batch_.
+  void run_step(std::int64_t rows) {
+    const auto part = [&](int i) { return batch_[i].narrow(0, 0, rows); };
+    const at::Tensor logits =
+        model_.decode(part(0), {state_.tokens, state_.speech_positions, state_.positions, block_table_}, cache_);
+    sample(logits, part(1), part(2), part(3), state_, vocabulary());
+  }
+
+  /// One graph for every bucket; they share their memory, as only one runs at a time.
+  void capture(std::int64_t most_rows) {
+    static_cast<void>(lay_out());
+    const at::cuda::MempoolId_t pool = at::cuda::graph_pool_handle();
+    for (std::int64_t rows = CudaT3::bucket(most_rows); rows > 0; rows = previous_bucket(rows)) {
+      run_step(rows); // libraries load their kernels now, not during capture
+      c10::cuda::device_synchronize();
+      at::cuda::CUDAGraph& graph = graphs_[rows];
+      graph.capture_begin(pool);
+      run_step(rows);
+      graph.capture_end();
+    }
     c10::cuda::device_synchronize();
-    graph_.capture_begin();
-    run_step();
-    graph_.capture_end();
-    c10::cuda::device_synchronize();
+  }
+
+  static std::int64_t previous_bucket(std::int64_t rows) {
+    std::int64_t previous = 0;
+    for (std::int64_t next = CudaT3::bucket(1); next < rows; next = CudaT3::bucket(next + 1)) {
+      previous = next;
+    }
+    return previous;
+  }
+
+  /// Tells the GPU who takes part in the next steps. @return rows
+  std::int64_t lay_out() {
+    Batch batch;
+    for (int place = 0; place < no_place(); ++place) {
+      if (!places_[static_cast<std::size_t>(place)]) {
+        continue;
+      }
+      const int rows = rows_of(places_[static_cast<std::size_t>(place)]->request);
+      batch.places.push_back(place);
+      batch.cond_rows.push_back(static_cast<int>(batch.sequences.size()));
+      batch.uncond_rows.push_back(static_cast<int>(batch.sequences.size()) + rows - 1);
+      for (int row = 0; row < rows; ++row) {
+        batch.sequences.push_back(2 * place + row);
+      }
+    }
+    const auto rows = static_cast<std::int64_t>(batch.sequences.size());
+    if (batch.sequences == laid_out_ && batch_is_valid_) {
+      return rows;
+    }
+    laid_out_ = batch.sequences;
+    batch_is_valid_ = true;
+    const auto width = static_cast<std::size_t>(batch_.size(1));
+    batch.sequences.resize(width, 2 * no_place());
+    batch.places.resize(width, no_place());
+    batch.cond_rows.resize(width, 0);
+    batch.uncond_rows.resize(width, 0);
+    std::vector<int> all;
+    for (const auto* list : {&batch.sequences, &batch.places, &batch.cond_rows, &batch.uncond_rows}) {
+      all.insert(all.end(), list->begin(), list->end());
+    }
+    batch_.copy_(upload(all, batch_.device()).view_as(batch_));
+    return rows;
   }
 
   [[nodiscard]] SpeechVocabulary vocabulary() const {
@@ -187,7 +260,7 @@ private:
     }
   }
 
-  /// Gives @p request a place and pages and adds its prompt to @p newcomers.
+  /// Gives @p request a place and pages and adds its prompts to @p newcomers.
   void take(DecodeRequest request, Newcomers& newcomers) {
     const auto free = std::find_if(places_.begin(), places_.end(), [](const auto& place) { return !place; });
     const int rows = rows_of(request);
@@ -199,21 +272,20 @@ private:
     SharedPrefix& prefix = prefix_of(request);
     ++prefix.users;
     Place place{std::move(request), call_, &prefix};
-    const auto positions = static_cast<int>(prompt.size(1)) + place.request.max_tokens;
+    const auto length = static_cast<int>(prompt.size(1));
     const int conditioning = 2 + model_.model().config().perceiver_queries;
-    const auto text_end = static_cast<int>(prompt.size(1)) - 2; // before the two speech starts
+    const int text_end = length - 2; // before the two speech starts
     for (int row = 0; row < rows; ++row) {
       const int shared = (row == 0 ? conditioning : text_end) / KvCache::page_size;
-      std::vector<std::int32_t> written = extend(prefix, shared);
-      std::vector<std::int32_t> read(prefix.pages.begin(), prefix.pages.begin() + shared);
-      const auto own = cache_.reserve(positions - shared * KvCache::page_size);
-      for (auto* list : {&written, &read}) {
-        list->insert(list->end(), own.begin(), own.end());
-      }
+      const int first = KvCache::page_size * std::min(shared, static_cast<int>(prefix.pages.size()));
+      extend(prefix, shared);
+      std::vector<std::int32_t> pages(prefix.pages.begin(), prefix.pages.begin() + shared);
+      const auto own = cache_.reserve(length + place.request.max_tokens - shared * KvCache::page_size);
+      pages.insert(pages.end(), own.begin(), own.end());
       place.pages.insert(place.pages.end(), own.begin(), own.end());
-      newcomers.prompt_pages.push_back(std::move(written));
-      newcomers.pages.push_back(std::move(read));
-      newcomers.prompts.push_back(prompt[row]);
+      newcomers.pages.push_back(std::move(pages));
+      newcomers.prompts.push_back({prompt[row].narrow(0, first, length - first), first});
+      newcomers.rows += length - first;
     }
     *free = std::move(place);
     ++active_;
@@ -242,16 +314,11 @@ private:
     return prefixes_.emplace_back(SharedPrefix{request.voice->content_hash, request.exaggeration, {}});
   }
 
-  /// Makes @p prefix at least @p count pages long. @return where a prompt writes its first @p count pages: the new
-  /// ones, and the scratch page for those that hold the same values already
-  std::vector<std::int32_t> extend(SharedPrefix& prefix, int count) {
-    std::vector<std::int32_t> written(std::min<std::size_t>(prefix.pages.size(), static_cast<std::size_t>(count)),
-                                      KvCache::scratch_page);
-    while (static_cast<int>(written.size()) < count) {
+  /// Makes @p prefix at least @p count pages long; the prompt that asks for it writes the new ones.
+  void extend(SharedPrefix& prefix, int count) {
+    while (static_cast<int>(prefix.pages.size()) < count) {
       prefix.pages.push_back(cache_.reserve(1).front());
-      written.push_back(prefix.pages.back());
     }
-    return written;
   }
 
   /// A block table on the host, one row for each list.
@@ -268,8 +335,7 @@ private:
   void start(const Newcomers& newcomers) {
     const at::Device device = model_.model().device();
     set_state(newcomers);
-    const at::Tensor logits =
-        model_.prefill(newcomers.prompts, upload(table_of(newcomers.prompt_pages), device), cache_);
+    const at::Tensor logits = model_.prefill(newcomers.prompts, upload(table_of(newcomers.pages), device), cache_);
     sample(logits, upload(newcomers.places, device), upload(newcomers.cond_rows, device),
            upload(newcomers.uncond_rows, device), state_, vocabulary());
   }
@@ -283,7 +349,7 @@ private:
     at::Tensor params = at::zeros({count, 5}, at::kFloat);
     at::Tensor key = at::zeros({count, 3}, at::kInt);
     at::Tensor table = at::full({count, 2, max_pages_}, KvCache::scratch_page, at::kInt);
-    at::Tensor positions = at::zeros({count, 2}, at::kInt);
+    at::Tensor positions = at::full({count, 2}, -1, at::kInt);
     for (std::int64_t i = 0; i < count; ++i) {
       const DecodeRequest& request = places_[static_cast<std::size_t>(newcomers.places[i])]->request;
       const SamplingParams& s = request.sampling;
@@ -294,7 +360,7 @@ private:
                               at::kInt));
       for (int row = 0; row < rows_of(request); ++row) {
         table[i][row].copy_(pages[newcomers.cond_rows[i] + row]);
-        positions[i][row] = static_cast<int>(newcomers.prompts[newcomers.cond_rows[i]].size(0)) - 1;
+        positions[i][row] = model_.model().prompt_length(request.text_ids.size()) - 1;
       }
     }
     const at::Device device = model_.model().device();
@@ -309,10 +375,10 @@ private:
     at::Tensor seen = at::zeros({count, state_.seen.size(1)}, at::kInt);
     seen.select(1, config.start_speech_token / 32).fill_(static_cast<int>(1U << (config.start_speech_token % 32)));
     state_.seen.index_copy_(0, index.places, upload(seen, device));
-    state_.positions.index_copy_(0, index.rows, upload(positions.flatten(), device));
-    state_.tokens.index_fill_(0, index.rows, 0);
-    state_.speech_positions.index_fill_(0, index.rows, 0);
-    block_table_.index_copy_(0, index.rows, upload(table.view({2 * count, max_pages_}), device));
+    state_.positions.index_copy_(0, index.sequences, upload(positions.flatten(), device));
+    state_.tokens.index_fill_(0, index.sequences, 0);
+    state_.speech_positions.index_fill_(0, index.sequences, 0);
+    block_table_.index_copy_(0, index.sequences, upload(table.view({2 * count, max_pages_}), device));
   }
 
   /// Asks for the state after the steps launched so far, without waiting.
@@ -326,7 +392,6 @@ private:
 
   std::vector<DecodeResult> collect(const Report& report) {
     std::vector<DecodeResult> results;
-    std::vector<int> freed;
     for (int i = 0; i < static_cast<int>(places_.size()); ++i) {
       if (!places_[i] || places_[i]->admitted_after >= report.call || report.active.const_data_ptr<int>()[i] != 0) {
         continue;
@@ -336,26 +401,18 @@ private:
       const std::vector<std::int32_t> drawn(tokens, tokens + report.drawn.const_data_ptr<int>()[i]);
       results.push_back({request.id, valid_speech_tokens(drawn, model_.model().config()),
                          !request.forced && drawn.back() != model_.model().config().stop_speech_token});
-      freed.push_back(i);
-    }
-    if (!freed.empty()) {
-      free_places_of(freed);
+      free_place(i);
     }
     return results;
   }
 
-  /// Steps go on computing the rows of a free place: they must not write into pages that others get.
-  void free_places_of(const std::vector<int>& freed) {
-    const PlaceIndex index(freed, model_.model().device());
-    state_.active.index_fill_(0, index.places, 0);
-    state_.positions.index_fill_(0, index.rows, 0);
-    block_table_.index_fill_(0, index.rows, KvCache::scratch_page);
-    for (const int i : freed) {
-      cache_.release(places_[i]->pages);
-      --places_[i]->prefix->users;
-      places_[i].reset();
-      --active_;
-    }
+  /// The steps launched so far come first: what reuses the pages runs after them.
+  void free_place(int index) {
+    auto& place = places_[static_cast<std::size_t>(index)];
+    cache_.release(place->pages);
+    --place->prefix->users;
+    place.reset();
+    --active_;
   }
 
   CudaT3 model_;
@@ -367,17 +424,20 @@ private:
   chatterbox::ConditioningCache conditioning_;
   std::list<SharedPrefix> prefixes_;
   PlaceState state_;
-  at::Tensor block_table_;                       // [2 * places, max_pages] int32
-  at::Tensor all_places_, even_rows_, odd_rows_; // [places] int32
-  at::cuda::CUDAGraph graph_;
+  at::Tensor block_table_; // [sequences, max_pages] int32
+  at::Tensor batch_; // [4, most rows] int32: of each row its sequence; of each utterance its place and its two rows
+  std::vector<int> laid_out_; // the sequences in it
+  bool batch_is_valid_ = false;
+  int calls_awaited_ = 0;                              // since a place became free
+  std::map<std::int64_t, at::cuda::CUDAGraph> graphs_; // by rows
   std::uint64_t call_ = 0;
   std::array<Report, 2> reports_;
 };
 
 } // namespace
 
-std::unique_ptr<chatterbox::Decoder> make_cuda_decoder(const T3& model, int max_batch, int num_pages) {
-  return std::make_unique<CudaDecoder>(model, max_batch, num_pages);
+std::unique_ptr<chatterbox::Decoder> make_cuda_decoder(const T3& model, const CudaDecoderOptions& options) {
+  return std::make_unique<CudaDecoder>(model, options);
 }
 
 } // namespace audiobookd::engine::cuda

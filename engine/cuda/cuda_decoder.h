@@ -1,4 +1,5 @@
-// Continuous batching of T3 on a GPU in bf16: one CUDA graph per step, sampling on the GPU, the host running ahead.
+// Continuous batching of T3 on a GPU in bf16: one CUDA graph per step and size of the batch, sampling on the GPU, the
+// host running ahead.
 //
 // step() launches a few graph replays and looks at what the replays of the call before have reported, so the GPU never
 // waits for the host. Not thread-safe: the engine thread owns it.
@@ -13,9 +14,14 @@ namespace audiobookd::engine::cuda {
 /// Speech tokens that one utterance may take.
 inline constexpr int longest_history = 1024;
 
-/// A decoder for @p model, which lies on a GPU and must outlive it.
-/// @param max_batch utterances decoded together, at most 8192; every step computes so many, whoever takes part: then
-/// every matrix product runs the same algorithm. @param num_pages pages of bf16 KV cache for all of them.
-std::unique_ptr<chatterbox::Decoder> make_cuda_decoder(const chatterbox::T3& model, int max_batch, int num_pages);
+struct CudaDecoderOptions {
+  int max_batch = 0;     ///< utterances decoded together, at most 4096
+  int num_pages = 0;     ///< pages of bf16 KV cache for all of them
+  bool invariant = true; ///< tokens do not depend on the company, to the bit; false: faster, see CudaT3
+};
+
+/// A decoder for @p model, which lies on a GPU and must outlive it. Must be made on the stream it will run on, not the
+/// default one: it captures graphs.
+std::unique_ptr<chatterbox::Decoder> make_cuda_decoder(const chatterbox::T3& model, const CudaDecoderOptions& options);
 
 } // namespace audiobookd::engine::cuda

@@ -6,67 +6,117 @@
 namespace audiobookd::engine::cuda {
 namespace {
 
-constexpr std::int64_t most_rows = 1 << 14;
+constexpr std::int64_t smallest_bucket = 16;
+constexpr std::int64_t bucket_step = 128;
 
-at::Tensor half_transposed(const at::Tensor& weight) { return weight.to(at::kBFloat16).t(); }
+constexpr std::int64_t head_step = 64; // columns of logits are computed in multiples: rows then start aligned
 
-/// x w with the rows of x cut into tiles of fixed size.
-at::Tensor tiled_mm(const at::Tensor& x, const at::Tensor& weight) {
-  at::Tensor out = at::empty({x.size(0), weight.size(1)}, x.options());
-  for (std::int64_t row = 0; row < x.size(0); row += CudaT3::tile_rows) {
-    at::Tensor tile = out.narrow(0, row, CudaT3::tile_rows);
-    at::mm_out(tile, x.narrow(0, row, CudaT3::tile_rows), weight);
-  }
-  return out;
+at::Tensor half(const at::Tensor& weight) { return weight.to(at::kBFloat16).contiguous(); }
+
+std::int64_t round_up(std::int64_t value, std::int64_t step) { return (value + step - 1) / step * step; }
+
+at::Tensor padded_head(const at::Tensor& weight) {
+  return at::constant_pad_nd(half(weight), {0, 0, 0, round_up(weight.size(0), head_step) - weight.size(0)}, 0);
 }
 
-/// How packed prompts lie in the rows of their tiles. Padding rows go to the cache's scratch page.
+at::Tensor upload(const std::vector<int>& values, at::Device device) {
+  return at::tensor(values, at::kInt).to(device, /*non_blocking=*/true);
+}
+
+/// How prompts lie in the rows of one product, and the cached positions that they attend to.
 struct Packing {
-  std::int64_t used = 0; // rows of prompts
-  std::int64_t rows = 0; // padded to whole tiles
-  std::int64_t longest = 0;
-  at::Tensor positions; // [rows] int32
-  at::Tensor sequences; // [rows] int32; padding: one past the prompts
-  at::Tensor starts;    // [prompts + 1] int32, cumulative lengths
-  at::Tensor last_rows; // [max_prompts] int64; repeated past the prompts
+  std::int64_t used = 0;           // rows of prompts
+  std::int64_t rows = 0;           // of the product
+  std::int64_t longest_run = 0;    // rows of one prompt
+  std::int64_t longest_prompt = 0; // positions of one prompt
+  at::Tensor positions;            // [rows] int32; padding: parked
+  at::Tensor sequences;            // [rows] int32
+  at::Tensor starts;               // [prompts + 1] int32: cumulative rows
+  at::Tensor read_positions;       // [positions of all prompts] int32
+  at::Tensor read_sequences;       // same
+  at::Tensor read_starts;          // [prompts + 1] int32: cumulative positions
+  at::Tensor last_rows;            // [bucket(prompts)] int32; repeated past the prompts
 };
 
-Packing pack(const std::vector<at::Tensor>& prompts, at::Device device) {
-  std::vector<int> starts{0};
-  std::vector<int> positions;
-  std::vector<int> sequences;
-  std::vector<std::int64_t> last_rows;
+Packing pack(const std::vector<Prompt>& prompts, at::Device device) {
   Packing packing;
-  for (const at::Tensor& prompt : prompts) {
-    for (int position = 0; position < prompt.size(0); ++position) {
-      positions.push_back(position);
-      sequences.push_back(static_cast<int>(last_rows.size()));
+  std::vector<int> positions, sequences, starts{0}, read_positions, read_sequences, read_starts{0}, last_rows;
+  for (const Prompt& prompt : prompts) {
+    const int sequence = static_cast<int>(last_rows.size());
+    const int length = prompt.first + static_cast<int>(prompt.embeddings.size(0));
+    for (int position = 0; position < length; ++position) {
+      read_positions.push_back(position);
+      read_sequences.push_back(sequence);
+      if (position >= prompt.first) {
+        positions.push_back(position);
+        sequences.push_back(sequence);
+      }
     }
     starts.push_back(static_cast<int>(positions.size()));
+    read_starts.push_back(static_cast<int>(read_positions.size()));
     last_rows.push_back(starts.back() - 1);
-    packing.longest = std::max(packing.longest, prompt.size(0));
+    packing.longest_run = std::max(packing.longest_run, prompt.embeddings.size(0));
+    packing.longest_prompt = std::max<std::int64_t>(packing.longest_prompt, length);
   }
   packing.used = static_cast<std::int64_t>(positions.size());
-  packing.rows = (packing.used + CudaT3::tile_rows - 1) / CudaT3::tile_rows * CudaT3::tile_rows;
-  positions.resize(static_cast<std::size_t>(packing.rows), 0);
-  sequences.resize(static_cast<std::size_t>(packing.rows), static_cast<int>(prompts.size()));
-  last_rows.resize(CudaT3::max_prompts, last_rows.back());
-  packing.positions = at::tensor(positions, at::kInt).to(device, /*non_blocking=*/true);
-  packing.sequences = at::tensor(sequences, at::kInt).to(device, /*non_blocking=*/true);
-  packing.starts = at::tensor(starts, at::kInt).to(device, /*non_blocking=*/true);
-  packing.last_rows = at::tensor(last_rows, at::kLong).to(device, /*non_blocking=*/true);
+  packing.rows = CudaT3::bucket(packing.used);
+  positions.resize(static_cast<std::size_t>(packing.rows), -1);
+  sequences.resize(static_cast<std::size_t>(packing.rows), 0);
+  last_rows.resize(static_cast<std::size_t>(CudaT3::bucket(static_cast<std::int64_t>(prompts.size()))),
+                   last_rows.back());
+  packing.positions = upload(positions, device);
+  packing.sequences = upload(sequences, device);
+  packing.starts = upload(starts, device);
+  packing.read_positions = upload(read_positions, device);
+  packing.read_sequences = upload(read_sequences, device);
+  packing.read_starts = upload(read_starts, device);
+  packing.last_rows = upload(last_rows, device);
   return packing;
+}
+
+/// Causal attention of the packed rows over what their sequences have in the cache.
+/// @param qkv [rows, 3 * heads * dim]. @return [rows, heads * dim]; zeros for padding
+at::Tensor attend(const Packing& packing, const at::Tensor& qkv, const Pages& pages) {
+  const std::int64_t heads = pages.keys.size(1);
+  const std::int64_t dim = pages.keys.size(3);
+  const FlatKeysValues read = gather_pages(pages, packing.read_positions, packing.read_sequences);
+  const at::Tensor queries = qkv.view({packing.rows, 3, heads, dim}).select(1, 0).narrow(0, 0, packing.used);
+  const at::Tensor attended = std::get<0>(at::_flash_attention_forward(
+      queries, read.keys, read.values, packing.starts, packing.read_starts, packing.longest_run, packing.longest_prompt,
+      0.0, /*is_causal=*/true, /*return_debug_mask=*/false));
+  return at::constant_pad_nd(attended.reshape({packing.used, heads * dim}), {0, 0, 0, packing.rows - packing.used}, 0);
 }
 
 } // namespace
 
-CudaT3::CudaT3(const chatterbox::T3& model) : model_(model) {
-  for (const Llama::Layer& layer : model.backbone().layers()) {
-    layers_.push_back({layer.input_norm, layer.post_norm, half_transposed(layer.qkv), half_transposed(layer.output),
-                       half_transposed(layer.gate_up), half_transposed(layer.down)});
+std::int64_t CudaT3::bucket(std::int64_t rows) {
+  std::int64_t bucket = smallest_bucket;
+  while (bucket < rows && bucket < bucket_step) {
+    bucket *= 2;
   }
-  speech_head_ = half_transposed(model.speech_head());
-  every_row_ = at::arange(most_rows, at::TensorOptions(at::kInt).device(model.device()));
+  return rows <= bucket ? bucket : round_up(rows, bucket_step);
+}
+
+CudaT3::CudaT3(const chatterbox::T3& model, bool invariant)
+    : model_(model), speech_head_(padded_head(model.speech_head())),
+      qkv_({3 * model.backbone().config().num_heads * model.backbone().config().head_dim,
+            model.backbone().config().hidden_size, at::kBFloat16, false, false, invariant},
+           model.device()),
+      output_({model.backbone().config().hidden_size,
+               model.backbone().config().num_heads * model.backbone().config().head_dim, at::kFloat, true, false,
+               invariant},
+              model.device()),
+      gate_up_({2 * model.backbone().config().intermediate_size, model.backbone().config().hidden_size, at::kBFloat16,
+                false, false, invariant},
+               model.device()),
+      down_({model.backbone().config().hidden_size, model.backbone().config().intermediate_size, at::kFloat, true,
+             false, invariant},
+            model.device()),
+      head_({speech_head_.size(0), speech_head_.size(1), at::kFloat, false, false, invariant}, model.device()) {
+  for (const Llama::Layer& layer : model.backbone().layers()) {
+    layers_.push_back({layer.input_norm, layer.post_norm, half(layer.qkv), half(layer.output), half(layer.gate_up),
+                       half(layer.down)});
+  }
 }
 
 KvCache CudaT3::make_cache(int num_pages) const {
@@ -74,54 +124,53 @@ KvCache CudaT3::make_cache(int num_pages) const {
   return {c.num_layers, c.num_heads, c.head_dim, num_pages, speech_head_.options()};
 }
 
-at::Tensor CudaT3::head(const at::Tensor& normed) const { return at::mm(normed, speech_head_, at::kFloat); }
-
-at::Tensor CudaT3::decode(const at::Tensor& tokens, const at::Tensor& speech_positions, const at::Tensor& positions,
-                          const at::Tensor& block_table, KvCache& cache) const {
-  at::Tensor residual = model_.speech_embedding().index_select(0, tokens) +
-                        model_.speech_position_embedding().index_select(0, speech_positions);
-  const at::Tensor rows = every_row_.narrow(0, 0, tokens.size(0));
-  at::Tensor delta;
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& layer = layers_[i];
-    at::Tensor qkv = at::mm(add_rms_norm(residual, delta, layer.input_norm, Llama::rms_eps), layer.qkv);
-    Pages pages{cache.keys(static_cast<int>(i)), cache.values(static_cast<int>(i)), block_table};
-    rope_append(qkv, model_.backbone().rope_table(), positions, rows, pages);
-    delta = at::mm(decode_attention(qkv, positions, pages), layer.output);
-    const at::Tensor gate_up = at::mm(add_rms_norm(residual, delta, layer.post_norm, Llama::rms_eps), layer.gate_up);
-    delta = at::mm(silu_mul(gate_up), layer.down);
+void CudaT3::prepare(std::int64_t rows) {
+  for (std::int64_t count = smallest_bucket; count <= bucket(rows); count = bucket(count + 1)) {
+    for (Gemm* gemm : {&qkv_, &output_, &gate_up_, &down_, &head_}) {
+      gemm->prepare(count);
+    }
   }
-  return head(add_rms_norm(residual, delta, model_.backbone().norm(), Llama::rms_eps));
 }
 
-at::Tensor CudaT3::prefill(const std::vector<at::Tensor>& prompts, const at::Tensor& block_table,
-                           KvCache& cache) const {
-  const LlamaConfig& c = model_.backbone().config();
-  const Packing packing = pack(prompts, model_.device());
-  at::Tensor residual = at::cat(prompts);
-  residual = at::constant_pad_nd(residual, {0, 0, 0, packing.rows - packing.used}, 0);
-  // One more sequence for the padding rows, all on the scratch page.
-  const at::Tensor table = at::constant_pad_nd(block_table, {0, 0, 0, 1}, KvCache::scratch_page);
-  at::Tensor delta;
+at::Tensor CudaT3::logits(const at::Tensor& normed) {
+  return head_.run(normed, speech_head_).narrow(1, 0, model_.config().speech_vocab_size);
+}
+
+void CudaT3::finish_layer(const Layer& layer, const at::Tensor& attended, at::Tensor& residual) {
+  output_.run(attended, layer.output, residual);
+  const at::Tensor gate_up = gate_up_.run(rms_norm(residual, layer.post_norm, Llama::rms_eps), layer.gate_up);
+  down_.run(silu_mul(gate_up), layer.down, residual);
+}
+
+at::Tensor CudaT3::decode(const at::Tensor& rows, const Sequences& sequences, KvCache& cache) {
+  StepRows step = embed_step(model_.speech_embedding(), model_.speech_position_embedding(), rows, sequences.tokens,
+                             sequences.speech_positions, sequences.positions);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
-    at::Tensor qkv = tiled_mm(add_rms_norm(residual, delta, layer.input_norm, Llama::rms_eps), layer.qkv);
-    Pages pages{cache.keys(static_cast<int>(i)), cache.values(static_cast<int>(i)), table};
-    rope_append(qkv, model_.backbone().rope_table(), packing.positions, packing.sequences, pages);
-    const at::Tensor heads = qkv.view({packing.rows, 3, c.num_heads, c.head_dim}).narrow(0, 0, packing.used);
-    at::Tensor attended = at::zeros({packing.rows, static_cast<std::int64_t>(c.num_heads) * c.head_dim}, qkv.options());
-    attended.narrow(0, 0, packing.used)
-        .copy_(std::get<0>(at::_flash_attention_forward(heads.select(1, 0), heads.select(1, 1), heads.select(1, 2),
-                                                        packing.starts, packing.starts, packing.longest,
-                                                        packing.longest, 0.0,
-                                                        /*is_causal=*/true, /*return_debug_mask=*/false))
-                   .reshape({packing.used, -1}));
-    delta = tiled_mm(attended, layer.output);
-    const at::Tensor gate_up = tiled_mm(add_rms_norm(residual, delta, layer.post_norm, Llama::rms_eps), layer.gate_up);
-    delta = tiled_mm(silu_mul(gate_up), layer.down);
+    at::Tensor qkv = qkv_.run(rms_norm(step.residual, layer.input_norm, Llama::rms_eps), layer.qkv);
+    Pages pages{cache.keys(static_cast<int>(i)), cache.values(static_cast<int>(i)), sequences.block_table};
+    rope_append(qkv, model_.backbone().rope_table(), step.positions, rows, pages);
+    finish_layer(layer, decode_attention(qkv, step.positions, rows, pages), step.residual);
   }
-  const at::Tensor normed = add_rms_norm(residual, delta, model_.backbone().norm(), Llama::rms_eps);
-  return head(normed.index_select(0, packing.last_rows));
+  return logits(rms_norm(step.residual, model_.backbone().norm(), Llama::rms_eps));
+}
+
+at::Tensor CudaT3::prefill(const std::vector<Prompt>& prompts, const at::Tensor& block_table, KvCache& cache) {
+  const Packing packing = pack(prompts, model_.device());
+  std::vector<at::Tensor> rows;
+  for (const Prompt& prompt : prompts) {
+    rows.push_back(prompt.embeddings);
+  }
+  at::Tensor residual = at::constant_pad_nd(at::cat(rows), {0, 0, 0, packing.rows - packing.used}, 0);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& layer = layers_[i];
+    at::Tensor qkv = qkv_.run(rms_norm(residual, layer.input_norm, Llama::rms_eps), layer.qkv);
+    Pages pages{cache.keys(static_cast<int>(i)), cache.values(static_cast<int>(i)), block_table};
+    rope_append(qkv, model_.backbone().rope_table(), packing.positions, packing.sequences, pages);
+    finish_layer(layer, attend(packing, qkv, pages), residual);
+  }
+  const at::Tensor normed = rms_norm(residual, model_.backbone().norm(), Llama::rms_eps);
+  return logits(normed.index_select(0, packing.last_rows));
 }
 
 } // namespace audiobookd::engine::cuda

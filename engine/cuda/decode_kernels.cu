@@ -56,39 +56,60 @@ __device__ void store8(float* p, const Float8& x) {
 
 // ---------------------------------------------------------------------------------------------- element-wise work
 
-constexpr int norm_threads = 128;
-
-/// One block a row; a thread moves eight neighbouring values at a time.
-__global__ void __launch_bounds__(norm_threads)
-    add_rms_norm_kernel(float* residual, const __nv_bfloat16* delta, const float* weight, __nv_bfloat16* out, int n,
-                        float eps) {
-  __shared__ float scratch[norm_threads / warp_size];
-  const std::size_t begin = static_cast<std::size_t>(blockIdx.x) * n;
-  float sum = 0;
-  for (int i = 8 * threadIdx.x; i < n; i += 8 * norm_threads) {
-    Float8 x = load8(residual + begin + i);
-    if (delta != nullptr) {
-      const Float8 d = load8(delta + begin + i);
-#pragma unroll
-      for (int k = 0; k < 8; ++k) {
-        x.at[k] += d.at[k];
-      }
-      store8(residual + begin + i, x);
-    }
+__global__ void embed_step_kernel(const float* embedding, const float* position_embedding, const int* sequences,
+                                  const std::int64_t* tokens, const std::int64_t* speech_positions,
+                                  const int* positions, float* residual, int* row_positions, int n) {
+  const int row = blockIdx.x;
+  const int sequence = sequences[row];
+  const float* const token = embedding + static_cast<std::size_t>(tokens[sequence]) * n;
+  const float* const position = position_embedding + static_cast<std::size_t>(speech_positions[sequence]) * n;
+  for (int i = 8 * threadIdx.x; i < n; i += 8 * blockDim.x) {
+    Float8 x = load8(token + i);
+    const Float8 p = load8(position + i);
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
-      sum += x.at[k] * x.at[k];
+      x.at[k] += p.at[k];
+    }
+    store8(residual + static_cast<std::size_t>(row) * n + i, x);
+  }
+  if (threadIdx.x == 0) {
+    row_positions[row] = positions[sequence];
+  }
+}
+
+constexpr int norm_threads = 128;
+constexpr int norm_most = 4; // groups of eight values that a thread keeps: rows of up to 4096
+
+/// One block a row; a thread keeps its values, eight neighbouring ones at a time.
+__global__ void __launch_bounds__(norm_threads)
+    rms_norm_kernel(const float* residual, const float* weight, __nv_bfloat16* out, int n, float eps) {
+  __shared__ float scratch[norm_threads / warp_size];
+  const std::size_t begin = static_cast<std::size_t>(blockIdx.x) * n;
+  Float8 x[norm_most];
+  float sum = 0;
+#pragma unroll
+  for (int j = 0; j < norm_most; ++j) {
+    const int i = 8 * (threadIdx.x + j * norm_threads);
+    if (i < n) {
+      x[j] = load8(residual + begin + i);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        sum += x[j].at[k] * x[j].at[k];
+      }
     }
   }
   const float scale = rsqrtf(block_sum<norm_threads>(sum, scratch) / static_cast<float>(n) + eps);
-  for (int i = 8 * threadIdx.x; i < n; i += 8 * norm_threads) {
-    Float8 x = load8(residual + begin + i);
-    const Float8 w = load8(weight + i);
 #pragma unroll
-    for (int k = 0; k < 8; ++k) {
-      x.at[k] *= scale * w.at[k];
+  for (int j = 0; j < norm_most; ++j) {
+    const int i = 8 * (threadIdx.x + j * norm_threads);
+    if (i < n) {
+      const Float8 w = load8(weight + i);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        x[j].at[k] *= scale * w.at[k];
+      }
+      store8(out + begin + i, x[j]);
     }
-    store8(out + begin + i, x);
   }
 }
 
@@ -124,6 +145,9 @@ __global__ void rope_append_kernel(__nv_bfloat16* qkv, const float* cos_sin, con
   const int half = layout.head_dim / 2;
   const int hidden = layout.num_heads * layout.head_dim;
   const int position = positions[row];
+  if (position < 0) {
+    return;
+  }
   const std::int64_t page =
       block_table[static_cast<std::int64_t>(sequences[row]) * layout.max_pages + position / layout.page_size];
   const float* const table = cos_sin + static_cast<std::size_t>(position) * layout.head_dim;
@@ -186,8 +210,8 @@ constexpr int attention_warps = 4;
 template <int lanes>
 __global__ void __launch_bounds__(attention_warps* warp_size)
     decode_attention_kernel(const __nv_bfloat16* qkv, const __nv_bfloat16* keys, const __nv_bfloat16* values,
-                            const int* positions, const int* block_table, __nv_bfloat16* out, Layout layout,
-                            float scale) {
+                            const int* positions, const int* sequences, const int* block_table, __nv_bfloat16* out,
+                            Layout layout, float scale) {
   constexpr int head_dim = 8 * lanes;
   constexpr int groups = warp_size / lanes;
   constexpr int page_size = 32;
@@ -201,6 +225,10 @@ __global__ void __launch_bounds__(attention_warps* warp_size)
   const int part = lane % lanes;
   const int hidden = layout.num_heads * head_dim;
   const int length = positions[row] + 1;
+  if (length <= 0) {
+    return;
+  }
+  const int* const page_list = block_table + static_cast<std::int64_t>(sequences[row]) * layout.max_pages;
 
   float q[8];
   {
@@ -218,7 +246,7 @@ __global__ void __launch_bounds__(attention_warps* warp_size)
   float total = 0;           // of this lane group
   const int num_pages = (length + page_size - 1) / page_size;
   for (int page_index = warp; page_index < num_pages; page_index += attention_warps) {
-    const std::int64_t page = block_table[static_cast<std::int64_t>(row) * layout.max_pages + page_index];
+    const std::int64_t page = page_list[page_index];
     const std::size_t base = static_cast<std::size_t>(page * layout.num_heads + head) * page_size * head_dim + part * 8;
     const int count = min(page_size, length - page_index * page_size);
     for (int begin = 0; begin < count; begin += unroll * groups) {
@@ -300,24 +328,63 @@ __global__ void __launch_bounds__(attention_warps* warp_size)
 }
 
 template <int lanes>
-void launch_attention(const at::Tensor& qkv, const at::Tensor& positions, const Pages& pages, at::Tensor& out) {
+void launch_attention(const at::Tensor& qkv, const at::Tensor& positions, const at::Tensor& sequences,
+                      const Pages& pages, at::Tensor& out) {
   const Layout layout = layout_of(pages);
   const dim3 grid(static_cast<unsigned>(qkv.size(0)), static_cast<unsigned>(layout.num_heads));
   decode_attention_kernel<lanes><<<grid, attention_warps * warp_size, 0, at::cuda::getCurrentCUDAStream()>>>(
-      bf16(qkv), bf16(pages.keys), bf16(pages.values), positions.const_data_ptr<int>(),
+      bf16(qkv), bf16(pages.keys), bf16(pages.values), positions.const_data_ptr<int>(), sequences.const_data_ptr<int>(),
       pages.block_table.const_data_ptr<int>(), bf16(out), layout,
       1.0f / std::sqrt(static_cast<float>(layout.head_dim)));
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
+// ---------------------------------------------------------------------------------------------------------- prompts
+
+/// A block copies one position of all heads.
+__global__ void gather_pages_kernel(const __nv_bfloat16* keys, const __nv_bfloat16* values, const int* positions,
+                                    const int* sequences, const int* block_table, __nv_bfloat16* flat_keys,
+                                    __nv_bfloat16* flat_values, Layout layout) {
+  const int position = positions[blockIdx.x];
+  const std::int64_t page =
+      block_table[static_cast<std::int64_t>(sequences[blockIdx.x]) * layout.max_pages + position / layout.page_size];
+  const int hidden = layout.num_heads * layout.head_dim;
+  for (int i = 8 * threadIdx.x; i < hidden; i += 8 * blockDim.x) {
+    const std::size_t from =
+        ((page * layout.num_heads + i / layout.head_dim) * layout.page_size + position % layout.page_size) *
+            layout.head_dim +
+        i % layout.head_dim;
+    const std::size_t to = static_cast<std::size_t>(blockIdx.x) * hidden + i;
+    *reinterpret_cast<Bf16x8*>(flat_keys + to) = *reinterpret_cast<const Bf16x8*>(keys + from);
+    *reinterpret_cast<Bf16x8*>(flat_values + to) = *reinterpret_cast<const Bf16x8*>(values + from);
+  }
+}
+
 } // namespace
 
-at::Tensor add_rms_norm(at::Tensor& residual, const at::Tensor& delta, const at::Tensor& weight, double eps) {
-  TORCH_CHECK(residual.size(1) % 8 == 0, "add_rms_norm: width ", residual.size(1), " is not a multiple of 8");
+StepRows embed_step(const at::Tensor& embedding, const at::Tensor& position_embedding, const at::Tensor& sequences,
+                    const at::Tensor& tokens, const at::Tensor& speech_positions, const at::Tensor& positions) {
+  const std::int64_t rows = sequences.size(0);
+  const std::int64_t n = embedding.size(1);
+  TORCH_CHECK(n % 8 == 0, "embed_step: width ", n, " is not a multiple of 8");
+  StepRows step{at::empty({rows, n}, embedding.options()), at::empty({rows}, sequences.options())};
+  embed_step_kernel<<<static_cast<unsigned>(rows), 128, 0, at::cuda::getCurrentCUDAStream()>>>(
+      embedding.const_data_ptr<float>(), position_embedding.const_data_ptr<float>(), sequences.const_data_ptr<int>(),
+      tokens.const_data_ptr<std::int64_t>(), speech_positions.const_data_ptr<std::int64_t>(),
+      positions.const_data_ptr<int>(), step.residual.data_ptr<float>(), step.positions.data_ptr<int>(),
+      static_cast<int>(n));
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return step;
+}
+
+at::Tensor rms_norm(const at::Tensor& residual, const at::Tensor& weight, double eps) {
+  const std::int64_t n = residual.size(1);
+  TORCH_CHECK(n % 8 == 0 && n <= 8 * norm_most * norm_threads, "rms_norm: width ", n,
+              " (a multiple of 8, at most 4096)");
   at::Tensor out = at::empty(residual.sizes(), residual.options().dtype(at::kBFloat16));
-  add_rms_norm_kernel<<<static_cast<unsigned>(residual.size(0)), norm_threads, 0, at::cuda::getCurrentCUDAStream()>>>(
-      residual.data_ptr<float>(), delta.defined() ? bf16(delta) : nullptr, weight.const_data_ptr<float>(), bf16(out),
-      static_cast<int>(residual.size(1)), static_cast<float>(eps));
+  rms_norm_kernel<<<static_cast<unsigned>(residual.size(0)), norm_threads, 0, at::cuda::getCurrentCUDAStream()>>>(
+      residual.const_data_ptr<float>(), weight.const_data_ptr<float>(), bf16(out), static_cast<int>(n),
+      static_cast<float>(eps));
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   return out;
 }
@@ -342,19 +409,33 @@ void rope_append(at::Tensor& qkv, const at::Tensor& cos_sin, const at::Tensor& p
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
-at::Tensor decode_attention(const at::Tensor& qkv, const at::Tensor& positions, const Pages& pages) {
+at::Tensor decode_attention(const at::Tensor& qkv, const at::Tensor& positions, const at::Tensor& sequences,
+                            const Pages& pages) {
   const Layout layout = layout_of(pages);
   TORCH_CHECK(layout.page_size == 32, "decode_attention: pages of 32 positions");
   at::Tensor out =
       at::empty({qkv.size(0), static_cast<std::int64_t>(layout.num_heads) * layout.head_dim}, qkv.options());
   switch (layout.head_dim) {
-  case 16: launch_attention<2>(qkv, positions, pages, out); break;
-  case 32: launch_attention<4>(qkv, positions, pages, out); break;
-  case 64: launch_attention<8>(qkv, positions, pages, out); break;
-  case 128: launch_attention<16>(qkv, positions, pages, out); break;
+  case 16: launch_attention<2>(qkv, positions, sequences, pages, out); break;
+  case 32: launch_attention<4>(qkv, positions, sequences, pages, out); break;
+  case 64: launch_attention<8>(qkv, positions, sequences, pages, out); break;
+  case 128: launch_attention<16>(qkv, positions, sequences, pages, out); break;
   default: TORCH_CHECK(false, "decode_attention: head size ", layout.head_dim, " (16, 32, 64 or 128)");
   }
   return out;
+}
+
+FlatKeysValues gather_pages(const Pages& pages, const at::Tensor& positions, const at::Tensor& sequences) {
+  const Layout layout = layout_of(pages);
+  const std::int64_t count = positions.size(0);
+  FlatKeysValues flat;
+  flat.keys = at::empty({count, layout.num_heads, layout.head_dim}, pages.keys.options());
+  flat.values = at::empty_like(flat.keys);
+  gather_pages_kernel<<<static_cast<unsigned>(count), 128, 0, at::cuda::getCurrentCUDAStream()>>>(
+      bf16(pages.keys), bf16(pages.values), positions.const_data_ptr<int>(), sequences.const_data_ptr<int>(),
+      pages.block_table.const_data_ptr<int>(), bf16(flat.keys), bf16(flat.values), layout);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return flat;
 }
 
 } // namespace audiobookd::engine::cuda

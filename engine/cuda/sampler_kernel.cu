@@ -53,8 +53,8 @@ __device__ float top_p_distance(const float* distances, float top_p, float* scra
   return __uint_as_float(low);
 }
 
-__global__ void sample_kernel(const float* logits, const int* places, const int* cond_rows, const int* uncond_rows,
-                              PlacePointers state, SpeechVocabulary vocabulary) {
+__global__ void sample_kernel(const float* logits, std::int64_t stride, const int* places, const int* cond_rows,
+                              const int* uncond_rows, PlacePointers state, SpeechVocabulary vocabulary) {
   __shared__ float scratch[sample_threads / warp_size];
   __shared__ float best_value[sample_threads / warp_size];
   __shared__ int best_token[sample_threads / warp_size];
@@ -62,8 +62,8 @@ __global__ void sample_kernel(const float* logits, const int* places, const int*
   if (state.active[place] == 0) {
     return;
   }
-  const float* const cond = logits + static_cast<std::size_t>(cond_rows[blockIdx.x]) * vocabulary.size;
-  const float* const uncond = logits + static_cast<std::size_t>(uncond_rows[blockIdx.x]) * vocabulary.size;
+  const float* const cond = logits + static_cast<std::size_t>(cond_rows[blockIdx.x]) * stride;
+  const float* const uncond = logits + static_cast<std::size_t>(uncond_rows[blockIdx.x]) * stride;
   const float cfg_weight = state.params[place * 5];
   const float penalty = state.params[place * 5 + 1];
   const float temperature = state.params[place * 5 + 2];
@@ -153,11 +153,13 @@ __global__ void sample_kernel(const float* logits, const int* places, const int*
   const bool stopped = (flags & forced_flag) == 0 && token_of_best == vocabulary.stop;
   if (stopped || step + 1 >= state.max_tokens[place]) {
     state.active[place] = 0;
+    state.positions[2 * place] = -1; // parked
+    state.positions[2 * place + 1] = -1;
     return;
   }
   for (int row = 2 * place; row < 2 * place + 2; ++row) {
     if (row % 2 == 1 && cfg_weight == 0) {
-      break; // no second row: it stays parked on the scratch page
+      break; // no second row: it stays parked
     }
     state.tokens[row] = token_of_best;
     state.speech_positions[row] = step + 1;
@@ -184,7 +186,7 @@ void sample(const at::Tensor& logits, const at::Tensor& places, const at::Tensor
                                static_cast<int>(state.seen.size(1)),
                                static_cast<int>(state.history.size(1))};
   sample_kernel<<<static_cast<unsigned>(places.size(0)), sample_threads, 0, at::cuda::getCurrentCUDAStream()>>>(
-      logits.const_data_ptr<float>(), places.const_data_ptr<int>(), cond_rows.const_data_ptr<int>(),
+      logits.const_data_ptr<float>(), logits.stride(0), places.const_data_ptr<int>(), cond_rows.const_data_ptr<int>(),
       uncond_rows.const_data_ptr<int>(), pointers, vocabulary);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }

@@ -21,7 +21,7 @@ struct PlaceState {
   at::Tensor history;          // [places, max_history] int32: the tokens
   at::Tensor tokens;           // [2 * places] int64: input of the next step, by row
   at::Tensor speech_positions; // [2 * places] int64: its speech position
-  at::Tensor positions;        // [2 * places] int32: its position in the cache
+  at::Tensor positions;        // [2 * places] int32: its position in the cache; negative: parked, nothing to compute
 };
 
 /// Special tokens of the model.
@@ -34,8 +34,9 @@ struct SpeechVocabulary {
 /// Draws the next token of every active place: guidance, repetition penalty, temperature, min-p, top-p as in
 /// process_logits(), then Gumbel-max by Philox (exact: the maximum of logit + Gumbel noise over the kept tokens is a
 /// draw from their softmax). Appends the token to the history and prepares the next step's inputs, or clears `active`
-/// at a stop token or the last token of the length.
-/// @param logits [rows, vocab] fp32. @param places [n] int32. @param cond_rows, uncond_rows [n] int32: rows of logits.
+/// and parks the rows at a stop token or the last token of the length.
+/// @param logits [rows, vocab] fp32, rows may be strided. @param places [n] int32. @param cond_rows, uncond_rows [n]
+/// int32: rows of logits.
 void sample(const at::Tensor& logits, const at::Tensor& places, const at::Tensor& cond_rows,
             const at::Tensor& uncond_rows, PlaceState& state, const SpeechVocabulary& vocabulary);
 

@@ -24,8 +24,10 @@ using engine::SamplingParams;
 using engine::chatterbox::DecodeRequest;
 using engine::chatterbox::T3;
 using engine::cuda::CudaT3;
+using engine::cuda::Gemm;
 using engine::cuda::Pages;
 using engine::cuda::PlaceState;
+using engine::cuda::Prompt;
 
 /// || actual - expected || / || expected ||
 double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
@@ -35,16 +37,54 @@ double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
 
 at::Tensor random_bf16(at::IntArrayRef shape) { return at::randn(shape).to(test_device(), at::kBFloat16); }
 
-TEST(GpuDecodeKernels, RmsNormAddsTheResidualAndMatchesAten) {
+TEST(GpuGemm, MatchesAtenAndGivesARowTheSameBitsInAnyCompany) {
+  at::manual_seed(7);
+  for (const bool accumulate : {false, true}) {
+    for (const auto& [out, in] : {std::pair{64, 64}, {1024, 4096}, {3072, 1024}}) {
+      SCOPED_TRACE(std::to_string(in) + " -> " + std::to_string(out) + (accumulate ? ", accumulating" : ""));
+      Gemm gemm({out, in, accumulate ? at::kFloat : at::kBFloat16, accumulate, !accumulate}, test_device());
+      const at::Tensor x = random_bf16({2048, in});
+      const at::Tensor weight = random_bf16({out, in});
+      const at::Tensor before = at::randn({2048, out}).to(test_device(), accumulate ? at::kFloat : at::kBFloat16);
+      const at::Tensor bias = accumulate ? at::Tensor() : random_bf16({out});
+      const auto product = [&](std::int64_t rows) {
+        at::Tensor y = before.narrow(0, 0, rows).clone();
+        gemm.run(x.narrow(0, 0, rows), weight, y, bias);
+        return y;
+      };
+      const at::Tensor all = product(2048);
+      at::Tensor expected = at::matmul(x.to(at::kFloat), weight.to(at::kFloat).t());
+      expected += accumulate ? before : bias.to(at::kFloat);
+      EXPECT_LT(relative_error(all, expected), accumulate ? 1e-5 : 4e-3);
+      for (const std::int64_t rows : {1, 16, 40, 64, 128, 384, 1024, 1920}) {
+        EXPECT_TRUE(at::equal(product(rows), all.narrow(0, 0, rows))) << rows << " rows";
+      }
+    }
+  }
+}
+
+TEST(GpuDecodeKernels, RmsNormMatchesAten) {
   at::manual_seed(1);
-  at::Tensor residual = at::randn({70, 1024}).to(test_device());
-  const at::Tensor delta = random_bf16({70, 1024});
-  const at::Tensor weight = at::rand({1024}).to(test_device());
-  const at::Tensor sum = residual + delta.to(at::kFloat);
-  const at::Tensor expected = sum * (sum.square().mean(-1, true) + 1e-5).rsqrt() * weight;
-  EXPECT_LT(relative_error(engine::cuda::add_rms_norm(residual, delta, weight, 1e-5), expected), 4e-3);
-  EXPECT_TENSOR_NEAR(residual, sum, 1e-6);
-  EXPECT_LT(relative_error(engine::cuda::add_rms_norm(residual, {}, weight, 1e-5), expected), 4e-3);
+  for (const std::int64_t width : {64, 1024, 4096}) {
+    const at::Tensor x = at::randn({70, width}).to(test_device());
+    const at::Tensor weight = at::rand({width}).to(test_device());
+    const at::Tensor expected = x * (x.square().mean(-1, true) + 1e-5).rsqrt() * weight;
+    EXPECT_LT(relative_error(engine::cuda::rms_norm(x, weight, 1e-5), expected), 4e-3) << width;
+  }
+}
+
+TEST(GpuDecodeKernels, AStepBeginsWithTheEmbeddingsOfItsSequences) {
+  at::manual_seed(8);
+  const at::Tensor embedding = at::randn({50, 64}).to(test_device());
+  const at::Tensor position_embedding = at::randn({20, 64}).to(test_device());
+  const at::Tensor tokens = at::randint(0, 50, {12}, at::kLong).to(test_device());
+  const at::Tensor speech_positions = at::randint(0, 20, {12}, at::kLong).to(test_device());
+  const at::Tensor positions = at::randint(-1, 90, {12}, at::kInt).to(test_device());
+  const at::Tensor rows = at::tensor({7, 0, 11, 7}, at::kInt).to(test_device());
+  const auto step = engine::cuda::embed_step(embedding, position_embedding, rows, tokens, speech_positions, positions);
+  const at::Tensor expected = embedding.index_select(0, tokens) + position_embedding.index_select(0, speech_positions);
+  EXPECT_TRUE(at::equal(step.residual, expected.index_select(0, rows)));
+  EXPECT_TRUE(at::equal(step.positions, positions.index_select(0, rows)));
 }
 
 TEST(GpuDecodeKernels, SwigluMatchesAten) {
@@ -74,9 +114,10 @@ TEST(GpuDecodeKernels, AttentionOverRaggedPagesMatchesAten) {
                       random_bf16({rows * max_pages + 1, heads, 32, dim}),
                       at::tensor(order, at::kInt).view({rows, max_pages}).to(test_device())};
     const at::Tensor at_positions = at::tensor(positions, at::kInt).to(test_device());
+    const at::Tensor sequences = at::randperm(rows, at::kLong).to(test_device());
     const engine::kernels::PagedRows reference{pages.keys.to(at::kFloat), pages.values.to(at::kFloat),
-                                               pages.block_table, at_positions};
-    EXPECT_LT(relative_error(engine::cuda::decode_attention(qkv, at_positions, pages),
+                                               pages.block_table.index_select(0, sequences), at_positions};
+    EXPECT_LT(relative_error(engine::cuda::decode_attention(qkv, at_positions, sequences.to(at::kInt), pages),
                              engine::kernels::decode_attention_reference(qkv.to(at::kFloat), reference)),
               4e-3);
   }
@@ -180,21 +221,21 @@ TEST(GpuCudaT3, PromptsAndStepsAreCloseToFp32) {
   for (const auto& model : models()) {
     SCOPED_TRACE(model->config().hidden_size);
     at::manual_seed(6);
-    const CudaT3 half(*model);
+    CudaT3 half(*model);
     constexpr int rows = 5;
     constexpr int max_pages = 8;
     KvCache half_cache = half.make_cache(rows * max_pages);
     KvCache full_cache = model->make_cache(rows * max_pages);
-    std::vector<at::Tensor> prompts;
+    std::vector<Prompt> prompts;
     at::Tensor table = at::zeros({rows, max_pages}, at::kInt);
     at::Tensor positions = at::zeros({32}, at::kInt);
     at::Tensor expected_prefill = at::zeros({rows, model->config().speech_vocab_size}).to(test_device());
     for (int row = 0; row < rows; ++row) {
-      prompts.push_back((at::randn({40 + 29 * row, model->config().hidden_size}) * 0.1).to(test_device()));
+      prompts.push_back({(at::randn({40 + 29 * row, model->config().hidden_size}) * 0.1).to(test_device()), 0});
       const auto pages = full_cache.reserve(max_pages * KvCache::page_size);
       table[row].copy_(at::tensor(pages, at::kInt));
-      expected_prefill[row].copy_(model->prefill(prompts.back().unsqueeze(0), {pages}, full_cache)[0]);
-      positions[row] = prompts.back().size(0);
+      expected_prefill[row].copy_(model->prefill(prompts.back().embeddings.unsqueeze(0), {pages}, full_cache)[0]);
+      positions[row] = prompts.back().embeddings.size(0);
     }
     const at::Tensor on_device = table.to(test_device());
     EXPECT_LT(relative_error(half.prefill(prompts, on_device, half_cache).narrow(0, 0, rows), expected_prefill), 2e-2);
@@ -204,8 +245,31 @@ TEST(GpuCudaT3, PromptsAndStepsAreCloseToFp32) {
     const at::Tensor all_rows = at::constant_pad_nd(on_device, {0, 0, 0, 32 - rows}, KvCache::scratch_page);
     const at::Tensor expected =
         model->decode(tokens, ones, {all_rows, positions.to(test_device())}, full_cache).narrow(0, 0, rows);
-    const at::Tensor actual = half.decode(tokens, ones, positions.to(test_device()), all_rows, half_cache);
+    const at::Tensor actual = half.decode(at::arange(32, all_rows.options()),
+                                          {tokens, ones, positions.to(test_device()), all_rows}, half_cache);
     EXPECT_LT(relative_error(actual.narrow(0, 0, rows), expected), 2e-2);
+  }
+}
+
+TEST(GpuCudaT3, APromptGoesOnFromWhatTheCacheHoldsToTheBit) {
+  for (const auto& model : models()) {
+    SCOPED_TRACE(model->config().hidden_size);
+    at::manual_seed(9);
+    CudaT3 half(*model);
+    KvCache cache = half.make_cache(16);
+    const at::Tensor prompt = (at::randn({150, model->config().hidden_size}) * 0.1).to(test_device());
+    const at::Tensor other = (at::randn({77, model->config().hidden_size}) * 0.1).to(test_device());
+    const at::Tensor table = at::tensor({1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, at::kInt).view({2, 5}).to(test_device());
+    const at::Tensor whole = half.prefill({{prompt, 0}, {other, 0}}, table, cache).narrow(0, 0, 2).clone();
+    // Two prompts share the first 96 positions: one writes them, the other begins behind them, in one call.
+    const at::Tensor shared =
+        at::tensor({11, 12, 13, 14, 15, 11, 12, 13, 4, 5}, at::kInt).view({2, 5}).to(test_device());
+    const at::Tensor both = half.prefill({{prompt, 0}, {prompt.narrow(0, 96, 54), 96}}, shared, cache);
+    EXPECT_TRUE(at::equal(both[0], whole[0]));
+    EXPECT_TRUE(at::equal(both[1], whole[0]));
+    // And alone, from pages that were written before.
+    const at::Tensor rest = half.prefill({{prompt.narrow(0, 64, 86), 64}}, table.narrow(0, 0, 1), cache);
+    EXPECT_TRUE(at::equal(rest[0], whole[0]));
   }
 }
 
@@ -218,13 +282,13 @@ protected:
 TEST_F(GpuCudaDecoder, SameTokensInAnyCompanyToTheBit) {
   for (const auto& model : models()) {
     SCOPED_TRACE(model->config().hidden_size);
-    const auto decoder = engine::cuda::make_cuda_decoder(*model, 24, 4000);
+    const auto decoder = engine::cuda::make_cuda_decoder(*model, {24, 4000});
     expect_same_tokens_in_any_company(*decoder);
   }
 }
 
 TEST_F(GpuCudaDecoder, ForcedLengthsAreExactAndPagesComeBack) {
-  const auto decoder = engine::cuda::make_cuda_decoder(tiny_t3(), 8, 60); // room for a few at a time
+  const auto decoder = engine::cuda::make_cuda_decoder(tiny_t3(), {8, 60}); // room for a few at a time
   const auto requests = random_requests(60, 3);
   const Tokens tokens = decode_all(*decoder, requests);
   ASSERT_EQ(tokens.size(), requests.size());
@@ -238,7 +302,7 @@ TEST_F(GpuCudaDecoder, ForcedLengthsAreExactAndPagesComeBack) {
 
 TEST_F(GpuCudaDecoder, CancelLeavesTheOthersAlone) {
   const auto requests = random_requests(6, 6);
-  const auto decoder = engine::cuda::make_cuda_decoder(tiny_t3(), 6, 4000);
+  const auto decoder = engine::cuda::make_cuda_decoder(tiny_t3(), {6, 4000});
   Tokens expected = decode_all(*decoder, requests);
   std::deque<DecodeRequest> waiting(requests.begin(), requests.end());
   EXPECT_EQ(decoder->admit(waiting), 6);
