@@ -1,5 +1,6 @@
 #include "engine/layers/llama.h"
 
+#include "engine/kernels/attended_position.h"
 #include "engine/kernels/decode_attention.h"
 #include "engine/kernels/row_linear.h"
 #include "engine/kernels/rowwise.h"
@@ -26,6 +27,16 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& table) {
   const at::Tensor a = x.narrow(-1, 0, half);
   const at::Tensor b = x.narrow(-1, half, half);
   return at::cat({a * cos - b * sin, b * cos + a * sin}, -1);
+}
+
+/// Looks at the watched heads of @p layer. @param qkv with queries rotated
+void observe(const TextWatch& watch, int layer, const at::Tensor& qkv, const kernels::PagedRows& rows) {
+  for (std::size_t i = 0; i < watch.heads.size(); ++i) {
+    if (watch.heads[i].layer == layer) {
+      watch.attended.select(1, static_cast<std::int64_t>(i))
+          .copy_(kernels::attended_position(qkv, rows, watch.heads[i].head, {watch.begin, watch.lengths}));
+    }
+  }
 }
 
 } // namespace
@@ -104,6 +115,7 @@ at::Tensor Llama::decode(const at::Tensor& embeddings, const DecodeRows& rows, K
     at::Tensor qkv = kernels::row_linear(kernels::rms_norm(hidden, layer.input_norm, rms_eps), layer.qkv);
     kernels::PagedRows paged{cache.keys(i), cache.values(i), rows.block_table, rows.positions};
     kernels::rope_append(qkv, rope_table_, paged);
+    observe(rows.watch, i, qkv, paged);
     hidden = hidden + kernels::row_linear(kernels::decode_attention(qkv, paged), layer.output);
     const at::Tensor normed = kernels::rms_norm(hidden, layer.post_norm, rms_eps);
     hidden = hidden + kernels::row_linear(kernels::silu_mul(kernels::row_linear(normed, layer.gate_up)), layer.down);

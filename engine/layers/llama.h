@@ -5,6 +5,7 @@
 #pragma once
 
 #include "engine/layers/kv_cache.h"
+#include "engine/layers/text_watch.h"
 #include "engine/state_dict.h"
 
 #include <ATen/core/Tensor.h>
@@ -29,6 +30,7 @@ at::Tensor llama3_rope_table(int max_positions, int head_dim);
 struct DecodeRows {
   at::Tensor block_table; // [rows, max_pages] int32
   at::Tensor positions;   // [rows] int32
+  TextWatch watch{};      // of these rows
 };
 
 class Llama {

@@ -1,4 +1,5 @@
 // The kernels of a decode step: equal to plain ATen on fresh random input, and row-independent to the bit.
+#include "engine/kernels/attended_position.h"
 #include "engine/kernels/decode_attention.h"
 #include "engine/kernels/row_linear.h"
 #include "engine/kernels/rowwise.h"
@@ -9,6 +10,7 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <algorithm>
+#include <cmath>
 #include <random>
 
 namespace audiobookd::tests {
@@ -118,6 +120,56 @@ TEST(GpuDecodeAttention, RopeAppendMatchesFormula) {
   expect_rope_append_matches_formula(random_problem(9, 3, 16, 77), 3, 16, 1e-6);
 }
 TEST(GpuDecodeAttention, RowsDoNotDependOnTheirCompany) { expect_attention_rows_independent(); }
+
+/// Attention weights of one head, [rows, positions]; 0 behind a row's own position.
+at::Tensor attention_weights(const Problem& p, int heads, int head) {
+  const std::int64_t dim = p.rows.keys.size(3);
+  std::vector<at::Tensor> weights;
+  for (std::int64_t row = 0; row < p.qkv.size(0); ++row) {
+    const at::Tensor keys = p.rows.keys.select(1, head).index_select(0, p.rows.block_table[row]).reshape({-1, dim});
+    const at::Tensor scores = at::mv(keys.to(at::kDouble), p.qkv[row].view({3, heads, dim})[0][head].to(at::kDouble));
+    const at::Tensor hidden = at::arange(scores.size(0), scores.options()) > p.rows.positions[row];
+    weights.push_back(at::softmax((scores / std::sqrt(double(dim))).masked_fill(hidden, -INFINITY), 0));
+  }
+  return at::stack(weights);
+}
+
+/// Spans that begin at position 9 and end at the latest with the row; every fifth row is left out.
+at::Tensor random_lengths(const PagedRows& rows, int begin) {
+  at::Tensor lengths = (at::rand({rows.positions.size(0)}) * (rows.positions.cpu() + 1 - begin).clamp_min(0)).ceil();
+  lengths.slice(0, 0, {}, 5).fill_(0);
+  return lengths.to(at::kInt).to(rows.positions.device());
+}
+
+void expect_attended_is_the_largest_weight() {
+  constexpr int begin = 9;
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    Problem p = random_problem(40, 3, 64, 21);
+    p.rows.keys = p.rows.keys.to(dtype);
+    const at::Tensor lengths = random_lengths(p.rows, begin);
+    for (const int head : {0, 2}) {
+      const at::Tensor weights = attention_weights(p, 3, head).cpu();
+      const at::Tensor attended = engine::kernels::attended_position(p.qkv, p.rows, head, {begin, lengths}).cpu();
+      for (std::int64_t row = 0; row < 40; ++row) {
+        const std::int64_t length = lengths[row].item<int>();
+        EXPECT_EQ(attended[row].item<int>(),
+                  length == 0 ? -1 : weights[row].narrow(0, begin, length).argmax().item<std::int64_t>())
+            << "head " << head << ", row " << row;
+      }
+    }
+  }
+}
+
+TEST(AttendedPosition, IsThatOfTheLargestAttentionWeight) { expect_attended_is_the_largest_weight(); }
+TEST(GpuAttendedPosition, IsThatOfTheLargestAttentionWeight) { expect_attended_is_the_largest_weight(); }
+
+TEST(AttendedPosition, OfEqualOnesIsTheFirst) {
+  Problem p = random_problem(3, 2, 16, 22);
+  p.rows.keys.fill_(0.5f);
+  p.rows.positions.fill_(100);
+  const at::Tensor lengths = at::full({3}, 60, at::kInt);
+  EXPECT_TRUE(at::equal(engine::kernels::attended_position(p.qkv, p.rows, 1, {9, lengths}), at::zeros({3}, at::kInt)));
+}
 
 /// @param tolerance of the sum of 1024 products of standard normal numbers.
 void expect_linear_rows_independent(at::ScalarType dtype, double tolerance) {

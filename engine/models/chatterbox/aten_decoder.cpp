@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace audiobookd::engine::chatterbox {
 namespace {
@@ -20,14 +21,16 @@ std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
 
 } // namespace
 
-AtenDecoder::AtenDecoder(const T3& model, int max_batch, int num_pages)
-    : model_(model), num_pages_(num_pages), cache_(model.make_cache(num_pages)),
-      places_(static_cast<std::size_t>(max_batch)),
+AtenDecoder::AtenDecoder(const T3& model, int max_batch, int num_pages, std::vector<AttentionHead> alignment_heads)
+    : model_(model), num_pages_(num_pages), alignment_heads_(std::move(alignment_heads)),
+      cache_(model.make_cache(num_pages)), places_(static_cast<std::size_t>(max_batch)),
       seen_(at::zeros({max_batch + 1, model.config().speech_vocab_size},
                       at::TensorOptions(at::kBool).device(model.device()))),
       not_speech_(at::arange(model.config().speech_vocab_size, at::TensorOptions(at::kLong).device(model.device()))
                       .ge(model.config().start_speech_token)
-                      .unsqueeze(0)) {}
+                      .unsqueeze(0)) {
+  check_heads(model, alignment_heads_);
+}
 
 int AtenDecoder::admit(std::deque<DecodeRequest>& waiting) {
   int admitted = 0;
@@ -48,7 +51,8 @@ void AtenDecoder::admit_one(const DecodeRequest& request) {
       std::find_if(places_.begin(), places_.end(), [](const auto& place) { return !place; }) - places_.begin());
   const int rows = rows_of(request);
   const at::Tensor prompt = model_.embed_utterance(conditioning_.rows(model_, request), request.text_ids, rows == 2);
-  Place place{request, {}, model_.prompt_length(request.text_ids.size()), {}};
+  Place place{request, {}, model_.prompt_length(request.text_ids.size())};
+  place.attended.assign(alignment_heads_.size(), -1); // the prompt draws the first token
   for (int row = 0; row < rows; ++row) {
     place.pages.push_back(cache_.reserve(place.prompt_length + request.max_tokens));
   }
@@ -89,7 +93,37 @@ AtenDecoder::Batch AtenDecoder::collect() const {
   return batch;
 }
 
-at::Tensor AtenDecoder::forward(const Batch& batch) {
+TextWatch AtenDecoder::watch(const Batch& batch) const {
+  if (alignment_heads_.empty()) {
+    return {};
+  }
+  at::Tensor lengths = at::zeros({batch.num_rows}, at::kInt);
+  for (std::size_t i = 0; i < batch.places.size(); ++i) {
+    if (batch.places[i] >= 0) {
+      lengths.data_ptr<std::int32_t>()[batch.cond_rows[i]] = text_length(places_[batch.places[i]]->request);
+    }
+  }
+  lengths = lengths.to(model_.device());
+  return {alignment_heads_, model_.text_begin(), lengths,
+          at::zeros({batch.num_rows, static_cast<std::int64_t>(alignment_heads_.size())}, lengths.options())};
+}
+
+void AtenDecoder::note(const Batch& batch, const TextWatch& seen) {
+  if (seen.heads.empty()) {
+    return;
+  }
+  const at::Tensor attended = seen.attended.cpu();
+  for (std::size_t i = 0; i < batch.places.size(); ++i) {
+    if (batch.places[i] >= 0) {
+      const auto* const row =
+          attended.const_data_ptr<std::int32_t>() + batch.cond_rows[i] * static_cast<std::int64_t>(seen.heads.size());
+      std::vector<std::int32_t>& all = places_[batch.places[i]]->attended;
+      all.insert(all.end(), row, row + seen.heads.size());
+    }
+  }
+}
+
+at::Tensor AtenDecoder::forward(const Batch& batch, const TextWatch& watch) {
   std::size_t max_pages = 1;
   for (const auto& place : places_) {
     max_pages = std::max(max_pages, place ? place->pages.front().size() : 0);
@@ -114,8 +148,8 @@ at::Tensor AtenDecoder::forward(const Batch& batch) {
     }
   }
   const at::Device device = model_.device();
-  return model_.decode(tokens.to(device), speech_positions.to(device), {block_table.to(device), positions.to(device)},
-                       cache_);
+  return model_.decode(tokens.to(device), speech_positions.to(device),
+                       {block_table.to(device), positions.to(device), watch}, cache_);
 }
 
 void AtenDecoder::sample(const Batch& batch, const at::Tensor& logits) {
@@ -161,8 +195,7 @@ bool AtenDecoder::is_done(const Place& place) const {
 
 DecodeResult AtenDecoder::finish(int index) {
   const Place& place = *places_[index];
-  DecodeResult result{place.request.id, valid_speech_tokens(place.tokens, model_.config()),
-                      !place.request.forced && place.tokens.back() != model_.config().stop_speech_token};
+  DecodeResult result = make_result(place.request, place.tokens, place.attended, model_.config());
   free_place(index);
   return result;
 }
@@ -189,7 +222,9 @@ std::vector<DecodeResult> AtenDecoder::step() {
     return results;
   }
   const Batch batch = collect();
-  sample(batch, forward(batch));
+  const TextWatch seen = watch(batch);
+  sample(batch, forward(batch, seen));
+  note(batch, seen);
   collect_done();
   return results;
 }

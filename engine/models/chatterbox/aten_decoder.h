@@ -15,7 +15,9 @@ namespace audiobookd::engine::chatterbox {
 class AtenDecoder final : public Decoder {
 public:
   /// @param max_batch utterances decoded together. @param num_pages pages of KV cache for all of them.
-  AtenDecoder(const T3& model, int max_batch, int num_pages);
+  /// @param alignment_heads heads whose attention to the text is reported.
+  /// @throws std::invalid_argument naming a head that does not exist.
+  AtenDecoder(const T3& model, int max_batch, int num_pages, std::vector<AttentionHead> alignment_heads = {});
 
   [[nodiscard]] int active() const noexcept override { return active_; }
   [[nodiscard]] int free_places() const noexcept override { return static_cast<int>(places_.size()) - active_; }
@@ -28,7 +30,8 @@ private:
     DecodeRequest request;
     std::vector<std::vector<std::int32_t>> pages; // one list a row
     int prompt_length = 0;
-    std::vector<std::int32_t> tokens; // drawn so far
+    std::vector<std::int32_t> tokens{};   // drawn so far
+    std::vector<std::int32_t> attended{}; // [tokens, heads]
   };
   /// A decode step's host-side description: which places take part and where their rows are.
   struct Batch {
@@ -37,10 +40,14 @@ private:
     std::vector<std::int64_t> uncond_rows;
     std::int64_t num_rows = 0; // padded
   };
+  /// A watch over the conditional rows of @p batch.
+  [[nodiscard]] TextWatch watch(const Batch& batch) const;
+  /// Keeps what a step saw of each utterance.
+  void note(const Batch& batch, const TextWatch& seen);
   void admit_one(const DecodeRequest& request);
   [[nodiscard]] Batch collect() const;
   /// Logits of one step for the rows of @p batch.
-  [[nodiscard]] at::Tensor forward(const Batch& batch);
+  [[nodiscard]] at::Tensor forward(const Batch& batch, const TextWatch& watch);
   /// Draws the next token of each utterance from its rows of @p logits and appends it.
   void sample(const Batch& batch, const at::Tensor& logits);
   [[nodiscard]] bool is_done(const Place& place) const;
@@ -49,6 +56,7 @@ private:
 
   const T3& model_;
   const int num_pages_;
+  const std::vector<AttentionHead> alignment_heads_;
   KvCache cache_;
   std::vector<std::optional<Place>> places_;
   int active_ = 0;

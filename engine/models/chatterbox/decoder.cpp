@@ -3,11 +3,27 @@
 #include "engine/layers/kv_cache.h"
 
 #include <algorithm>
-#include <iterator>
 #include <stdexcept>
 #include <string>
 
 namespace audiobookd::engine::chatterbox {
+namespace {
+
+/// Indices of the tokens that valid_speech_tokens() keeps.
+std::vector<std::size_t> valid_indices(const std::vector<std::int32_t>& drawn, const T3Config& config) {
+  auto begin = std::find(drawn.begin(), drawn.end(), config.start_speech_token);
+  begin = begin == drawn.end() ? drawn.begin() : begin + 1;
+  const auto end = std::find(begin, drawn.end(), config.stop_speech_token);
+  std::vector<std::size_t> valid;
+  for (auto token = begin; token != end; ++token) {
+    if (*token < config.start_speech_token) {
+      valid.push_back(static_cast<std::size_t>(token - drawn.begin()));
+    }
+  }
+  return valid;
+}
+
+} // namespace
 
 const at::Tensor& ConditioningCache::rows(const T3& model, const DecodeRequest& request) {
   if (!rows_.defined() || voice_ != request.voice->content_hash || exaggeration_ != request.exaggeration) {
@@ -34,13 +50,41 @@ void check_can_fit(const T3& model, const DecodeRequest& request, int num_pages)
   }
 }
 
+void check_heads(const T3& model, const std::vector<AttentionHead>& heads) {
+  const T3Config& config = model.config();
+  for (const auto& [layer, head] : heads) {
+    if (layer < 0 || layer >= config.num_layers || head < 0 || head >= config.num_heads) {
+      throw std::invalid_argument("attention head (" + std::to_string(layer) + ", " + std::to_string(head) +
+                                  ") does not exist: the model has " + std::to_string(config.num_layers) +
+                                  " layers of " + std::to_string(config.num_heads) + " heads");
+    }
+  }
+}
+
+int text_length(const DecodeRequest& request) noexcept { return static_cast<int>(request.text_ids.size()) + 2; }
+
 std::vector<std::int32_t> valid_speech_tokens(const std::vector<std::int32_t>& drawn, const T3Config& config) {
-  auto begin = std::find(drawn.begin(), drawn.end(), config.start_speech_token);
-  begin = begin == drawn.end() ? drawn.begin() : begin + 1;
-  const auto end = std::find(begin, drawn.end(), config.stop_speech_token);
   std::vector<std::int32_t> valid;
-  std::copy_if(begin, end, std::back_inserter(valid), [&](std::int32_t t) { return t < config.start_speech_token; });
+  for (const std::size_t index : valid_indices(drawn, config)) {
+    valid.push_back(drawn[index]);
+  }
   return valid;
+}
+
+DecodeResult make_result(const DecodeRequest& request, const std::vector<std::int32_t>& drawn,
+                         const std::vector<std::int32_t>& attended, const T3Config& config) {
+  DecodeResult result;
+  result.id = request.id;
+  result.speech_tokens = valid_speech_tokens(drawn, config);
+  result.hit_token_limit = !request.forced && drawn.back() != config.stop_speech_token;
+  result.alignment.num_heads = attended.size() / drawn.size();
+  result.alignment.text_length = text_length(request);
+  for (const std::size_t index : valid_indices(drawn, config)) {
+    const auto row = attended.begin() + static_cast<std::ptrdiff_t>(index * result.alignment.num_heads);
+    result.alignment.positions.insert(result.alignment.positions.end(), row,
+                                      row + static_cast<std::ptrdiff_t>(result.alignment.num_heads));
+  }
+  return result;
 }
 
 } // namespace audiobookd::engine::chatterbox

@@ -7,6 +7,7 @@
 // Not thread-safe: the engine thread owns it.
 #pragma once
 
+#include "engine/alignment.h"
 #include "engine/models/chatterbox/t3.h"
 #include "engine/philox.h"
 #include "engine/utterance.h"
@@ -33,6 +34,7 @@ struct DecodeResult {
   UtteranceId id = 0;
   std::vector<std::int32_t> speech_tokens; ///< filtered: all in [0, 6561)
   bool hit_token_limit = false;
+  Alignment alignment{}; ///< of these speech tokens; no heads, no positions
 };
 
 class Decoder {
@@ -73,9 +75,19 @@ private:
 /// @throws std::invalid_argument naming the request's size when it does not fit into @p num_pages pages.
 void check_can_fit(const T3& model, const DecodeRequest& request, int num_pages);
 
+/// @throws std::invalid_argument naming a head that @p model does not have.
+void check_heads(const T3& model, const std::vector<AttentionHead>& heads);
+
+/// Positions that the text of @p request takes in the prompt: start, text, stop.
+[[nodiscard]] int text_length(const DecodeRequest& request) noexcept;
+
 /// What reaches S3Gen of the drawn tokens (reference: drop_invalid_tokens): everything up to a start token and from
 /// the stop token on is dropped, then every special token.
 [[nodiscard]] std::vector<std::int32_t> valid_speech_tokens(const std::vector<std::int32_t>& drawn,
                                                             const T3Config& config);
+
+/// The result of @p request. @param drawn all its tokens. @param attended [drawn, heads] as in Alignment.
+[[nodiscard]] DecodeResult make_result(const DecodeRequest& request, const std::vector<std::int32_t>& drawn,
+                                       const std::vector<std::int32_t>& attended, const T3Config& config);
 
 } // namespace audiobookd::engine::chatterbox

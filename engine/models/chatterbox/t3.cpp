@@ -51,9 +51,7 @@ at::Tensor T3::condition(const at::Tensor& speaker_emb, const at::Tensor& prompt
   return at::cat({speaker, queries, emotion});
 }
 
-int T3::prompt_length(std::size_t num_text_ids) const {
-  return 2 + config_.perceiver_queries + static_cast<int>(num_text_ids) + 2 + 2;
-}
+int T3::prompt_length(std::size_t num_text_ids) const { return text_begin() + static_cast<int>(num_text_ids) + 2 + 2; }
 
 at::Tensor T3::embed_utterance(const at::Tensor& conditioning, std::span<const std::int32_t> text_ids,
                                bool guided) const {

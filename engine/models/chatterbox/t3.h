@@ -35,6 +35,8 @@ public:
                                      float exaggeration) const;
   [[nodiscard]] const Perceiver& perceiver() const noexcept { return perceiver_; }
 
+  /// Where the text begins in a prompt: behind the prefix.
+  [[nodiscard]] int text_begin() const noexcept { return 2 + config_.perceiver_queries; }
   /// Positions of a prompt for @p num_text_ids ids: prefix, start, text, stop, start-of-speech twice.
   [[nodiscard]] int prompt_length(std::size_t num_text_ids) const;
   /// The prompt's embeddings. @param conditioning from condition(). @param text_ids without start and stop.
