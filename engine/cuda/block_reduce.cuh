@@ -42,4 +42,33 @@ __device__ float block_max(float x, float* scratch) {
   return largest;
 }
 
+/// A value and which one it is.
+struct Candidate {
+  float value;
+  int index;
+};
+
+/// The candidate with the larger value; among equals the one with the lower index.
+__device__ inline Candidate better(const Candidate& a, const Candidate& b) {
+  return a.value > b.value || (a.value == b.value && a.index < b.index) ? a : b;
+}
+
+/// The best candidate of a block, the same in every thread. @param scratch shared memory, one candidate a warp
+template <int threads>
+__device__ Candidate block_best(Candidate best, Candidate* scratch) {
+  for (int offset = warp_size / 2; offset > 0; offset /= 2) {
+    best =
+        better(best, {__shfl_xor_sync(full_mask, best.value, offset), __shfl_xor_sync(full_mask, best.index, offset)});
+  }
+  __syncthreads();
+  if (threadIdx.x % warp_size == 0) {
+    scratch[threadIdx.x / warp_size] = best;
+  }
+  __syncthreads();
+  for (int w = 0; w < threads / warp_size; ++w) {
+    best = better(best, scratch[w]);
+  }
+  return best;
+}
+
 } // namespace audiobookd::engine::cuda

@@ -156,6 +156,7 @@ private:
     state_.max_tokens = at::zeros({places}, ints);
     state_.flags = at::zeros({places}, ints);
     state_.params = at::ones({places, 5}, ints.dtype(at::kFloat));
+    state_.top_k = at::zeros({places}, ints);
     state_.key = at::zeros({places, 3}, ints);
     state_.seen = at::zeros({places, (config.speech_vocab_size + 31) / 32}, ints);
     state_.history = at::zeros({places, longest_history}, ints);
@@ -345,7 +346,7 @@ private:
     const at::Tensor pages = table_of(newcomers.pages);
     const auto count = static_cast<std::int64_t>(newcomers.places.size());
     const auto& config = model_.model().config();
-    at::Tensor numbers = at::zeros({count, 2}, at::kInt); // max_tokens, flags
+    at::Tensor numbers = at::zeros({count, 3}, at::kInt); // max_tokens, flags, top_k
     at::Tensor params = at::zeros({count, 5}, at::kFloat);
     at::Tensor key = at::zeros({count, 3}, at::kInt);
     at::Tensor table = at::full({count, 2, max_pages_}, KvCache::scratch_page, at::kInt);
@@ -353,7 +354,8 @@ private:
     for (std::int64_t i = 0; i < count; ++i) {
       const DecodeRequest& request = places_[static_cast<std::size_t>(newcomers.places[i])]->request;
       const SamplingParams& s = request.sampling;
-      numbers[i].copy_(at::tensor({request.max_tokens, (s.greedy ? 1 : 0) | (request.forced ? 2 : 0)}, at::kInt));
+      numbers[i].copy_(
+          at::tensor({request.max_tokens, (s.greedy ? 1 : 0) | (request.forced ? 2 : 0), s.top_k}, at::kInt));
       params[i].copy_(at::tensor({s.cfg_weight, s.repetition_penalty, s.temperature, s.min_p, s.top_p}, at::kFloat));
       key[i].copy_(at::tensor({static_cast<int>(request.random.key0), static_cast<int>(request.random.key1),
                                static_cast<int>(request.random.attempt)},
@@ -368,6 +370,7 @@ private:
     const at::Tensor on_device = upload(numbers, device);
     state_.max_tokens.index_copy_(0, index.places, on_device.select(1, 0).contiguous());
     state_.flags.index_copy_(0, index.places, on_device.select(1, 1).contiguous());
+    state_.top_k.index_copy_(0, index.places, on_device.select(1, 2).contiguous());
     state_.params.index_copy_(0, index.places, upload(params, device));
     state_.key.index_copy_(0, index.places, upload(key, device));
     state_.drawn.index_fill_(0, index.places, 0);

@@ -16,6 +16,7 @@ struct PlaceState {
   at::Tensor max_tokens;       // [places] int32
   at::Tensor flags;            // [places] int32: greedy 1, forced length 2
   at::Tensor params;           // [places, 5] fp32: cfg_weight, repetition_penalty, temperature, min_p, top_p
+  at::Tensor top_k;            // [places] int32; 0: off
   at::Tensor key;              // [places, 3] int32: RandomStream
   at::Tensor seen;             // [places, ceil(vocab / 32)] int32 bit mask of the tokens so far, start token included
   at::Tensor history;          // [places, max_history] int32: the tokens
@@ -31,12 +32,12 @@ struct SpeechVocabulary {
   int stop = 0;
 };
 
-/// Draws the next token of every active place: guidance, repetition penalty, temperature, min-p, top-p as in
+/// Draws the next token of every active place: guidance, repetition penalty, temperature, min-p, top-k, top-p as in
 /// process_logits(), then Gumbel-max by Philox (exact: the maximum of logit + Gumbel noise over the kept tokens is a
 /// draw from their softmax). Appends the token to the history and prepares the next step's inputs, or clears `active`
 /// and parks the rows at a stop token or the last token of the length.
-/// @param logits [rows, vocab] fp32, rows may be strided. @param places [n] int32. @param cond_rows, uncond_rows [n]
-/// int32: rows of logits.
+/// @param logits [rows, vocab] fp32; rows begin every multiple of 4 floats and are padded to one. @param places [n]
+/// int32. @param cond_rows, uncond_rows [n] int32: rows of logits.
 void sample(const at::Tensor& logits, const at::Tensor& places, const at::Tensor& cond_rows,
             const at::Tensor& uncond_rows, PlaceState& state, const SpeechVocabulary& vocabulary);
 

@@ -1,17 +1,13 @@
-// The bf16 decoder on a GPU: kernels against ATen in fp32, logits against the fp32 model, the sampler's distribution,
-// and the same tokens in any company to the bit.
+// The bf16 decoder on a GPU: kernels against ATen in fp32, logits against the fp32 model, and the same tokens in any
+// company to the bit.
 #include "engine/cuda/cuda_decoder.h"
 #include "engine/cuda/cuda_t3.h"
-#include "engine/cuda/sampler_kernel.h"
 #include "engine/device.h"
 #include "engine/kernels/decode_attention.h"
-#include "engine/sampler.h"
-#include "tests/engine/chi_squared.h"
 #include "tests/engine/decode_requests.h"
 #include "tests/engine/t3_fixture.h"
 
 #include <ATen/ATen.h>
-#include <array>
 #include <numeric>
 #include <random>
 
@@ -19,14 +15,11 @@ namespace audiobookd::tests {
 namespace {
 
 using engine::KvCache;
-using engine::SamplerRows;
-using engine::SamplingParams;
 using engine::chatterbox::DecodeRequest;
 using engine::chatterbox::T3;
 using engine::cuda::CudaT3;
 using engine::cuda::Gemm;
 using engine::cuda::Pages;
-using engine::cuda::PlaceState;
 using engine::cuda::Prompt;
 
 /// || actual - expected || / || expected ||
@@ -121,92 +114,6 @@ TEST(GpuDecodeKernels, AttentionOverRaggedPagesMatchesAten) {
                              engine::kernels::decode_attention_reference(qkv.to(at::kFloat), reference)),
               4e-3);
   }
-}
-
-/// A sampler state in which place i has the parameters and the history of problem i.
-/// @param seen [places, vocab] bool, or [1, vocab] for all of them.
-PlaceState make_state(const std::vector<SamplingParams>& params, const at::Tensor& seen, std::int64_t vocab) {
-  const auto places = static_cast<std::int64_t>(params.size());
-  const auto ints = at::TensorOptions(at::kInt).device(test_device());
-  PlaceState state;
-  state.active = at::ones({places}, ints);
-  state.drawn = at::zeros({places}, ints);
-  state.max_tokens = at::full({places}, 100, ints);
-  state.key = at::zeros({places, 3}, ints);
-  const at::Tensor bits = at::constant_pad_nd(seen.cpu().to(at::kLong), {0, (32 - vocab % 32) % 32});
-  const at::Tensor words = bits.view({seen.size(0), -1, 32}).mul(at::pow(2, at::arange(32, at::kLong))).sum(-1);
-  at::Tensor values = at::zeros({places, 5}, at::kFloat);
-  at::Tensor flags = at::zeros({places}, at::kInt);
-  for (std::int64_t i = 0; i < places; ++i) {
-    const SamplingParams& p = params[static_cast<std::size_t>(i)];
-    const std::array<float, 5> row{p.cfg_weight, p.repetition_penalty, p.temperature, p.min_p, p.top_p};
-    std::copy(row.begin(), row.end(), values.data_ptr<float>() + 5 * i);
-    flags.data_ptr<int>()[i] = p.greedy ? 1 : 0;
-  }
-  state.params = values.to(test_device());
-  state.flags = flags.to(test_device());
-  state.key.select(1, 0).copy_(at::arange(places, ints)); // another stream for each place
-  state.seen = words.to(at::kInt).to(test_device()).expand({places, -1}).contiguous();
-  state.history = at::zeros({places, 100}, ints);
-  state.tokens = at::zeros({2 * places}, ints.dtype(at::kLong));
-  state.speech_positions = at::zeros({2 * places}, ints.dtype(at::kLong));
-  state.positions = at::zeros({2 * places}, ints);
-  return state;
-}
-
-at::Tensor numbers(std::int64_t count) { return at::arange(count, at::TensorOptions(at::kInt).device(test_device())); }
-
-TEST(GpuCudaSampler, DrawsFollowTheProcessedProbabilitiesOfTheGoldens) {
-  AUDIOBOOKD_REQUIRE_CASE("sampling");
-  const GoldenCase golden("sampling");
-  const at::Tensor cond = golden.on_device("cond");
-  const at::Tensor uncond = golden.on_device("uncond");
-  const at::Tensor seen = at::zeros_like(cond, at::kBool).scatter(1, golden.on_device("history"), true);
-  const std::int64_t vocab = cond.size(1);
-  constexpr std::int64_t draws = 20000;
-  for (const std::string& unit : golden.units("params")) {
-    const at::Tensor recorded = golden.at(unit + ".params");
-    SamplingParams params;
-    params.cfg_weight = recorded[0].item<float>();
-    params.repetition_penalty = recorded[1].item<float>();
-    params.temperature = recorded[2].item<float>();
-    params.min_p = recorded[3].item<float>();
-    params.top_p = recorded[4].item<float>();
-    const at::Tensor probs = at::softmax(golden.at(unit + ".processed").to(at::kDouble), -1);
-    for (std::int64_t problem = 0; problem < cond.size(0); ++problem) {
-      SCOPED_TRACE(unit + " row " + std::to_string(problem));
-      const at::Tensor logits = at::stack({cond[problem], uncond[problem]}).contiguous();
-      PlaceState state = make_state(std::vector<SamplingParams>(draws, params), seen[problem].unsqueeze(0), vocab);
-      const at::Tensor zeros = at::zeros({draws}, state.active.options());
-      engine::cuda::sample(logits, numbers(draws), zeros, zeros + 1, state, {static_cast<int>(vocab), 6561, 6562});
-      const at::Tensor counts = at::bincount(state.history.select(1, 0).cpu().contiguous(), {}, vocab).to(at::kDouble);
-      EXPECT_EQ(counts.masked_select(probs[problem] == 0).sum().item<double>(), 0) << "a removed token was drawn";
-      EXPECT_GT(goodness_of_fit(counts, probs[problem], draws), 1e-4);
-    }
-  }
-}
-
-TEST(GpuCudaSampler, GreedyTokenIsThatOfTheReferenceAndStateMovesOn) {
-  at::manual_seed(5);
-  const at::Tensor cond = (at::randn({64, 8194}) * 3).to(test_device());
-  const at::Tensor uncond = (at::randn({64, 8194}) * 3).to(test_device());
-  const at::Tensor seen = (at::rand({64, 8194}) < 0.05).to(test_device());
-  std::vector<SamplingParams> params(64);
-  for (std::size_t i = 0; i < params.size(); ++i) {
-    params[i].greedy = true;
-    params[i].cfg_weight = i % 3 == 0 ? 0.0f : 0.5f;
-    params[i].top_p = i % 4 == 0 ? 0.7f : 1.0f;
-  }
-  PlaceState state = make_state(params, seen, 8194);
-  const at::Tensor logits = at::stack({cond, uncond}, 1).view({128, 8194}).contiguous();
-  engine::cuda::sample(logits, numbers(64), numbers(64) * 2, numbers(64) * 2 + 1, state, {8194, 6561, 6562});
-  const SamplerRows rows = SamplerRows::from(params, test_device());
-  const at::Tensor expected = engine::process_logits(cond, uncond, seen, rows).argmax(-1);
-  EXPECT_TRUE(at::equal(state.history.select(1, 0).to(at::kLong), expected));
-  const at::Tensor going = (expected != 6562).to(at::kInt);
-  EXPECT_TRUE(at::equal(state.active, going));
-  EXPECT_TRUE(at::equal(state.drawn, at::ones_like(state.drawn)));
-  EXPECT_TRUE(at::equal(state.tokens.view({64, 2}).select(1, 0), expected * going));
 }
 
 /// Tiny, and with the width of the published model but few layers.
