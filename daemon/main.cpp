@@ -43,7 +43,7 @@ void describe_render(CLI::App& render, CommandLine& line) {
   render.add_option("--voice", line.render.book.voice, "Voice to read with")->capture_default_str();
   render.add_option("--seed", line.render.book.params.seed, "Other numbers give other takes")->capture_default_str();
   render.add_option("--device", line.engine.device, "cpu, cuda or cuda:N")->capture_default_str();
-  render.add_option("--dtype", line.engine.dtype, "Arithmetic of T3: fp32, bf16 (CUDA only) or auto")
+  render.add_option("--dtype", line.engine.dtype, "Arithmetic of T3: fp32, bf16 (a GPU or a CPU with AMX) or auto")
       ->capture_default_str();
   render.add_option("--threads", line.engine.cpu_threads, "CPU threads for arithmetic (0: all cores)")
       ->capture_default_str();

@@ -80,7 +80,7 @@ void check(const Utterance& u) {
 std::unique_ptr<chatterbox::Decoder> make_decoder(const chatterbox::T3& t3, [[maybe_unused]] bool half, int max_batch,
                                                   int num_pages) {
 #ifdef AUDIOBOOKD_WITH_CUDA
-  if (half) {
+  if (half && t3.device().is_cuda()) {
     return cuda::make_cuda_decoder(t3, {max_batch, num_pages});
   }
 #endif
@@ -107,9 +107,9 @@ Engine::Impl::Impl(const EngineOptions& options)
                      : device_.is_cuda()         ? 16
                                                  : 1;
   const StageScope scope(device_, Stage::decode, threads);
-  load_models(options);
-  load_voices(options);
   const bool half = use_bf16(options);
+  load_models(options, half);
+  load_voices(options);
   const int max_batch = options.max_batch > 0 ? options.max_batch : default_max_batch(half);
   const int rows = 2;
   const int longest = t3_->prompt_length(static_cast<std::size_t>(config_.t3.text_pos_rows - 2)) + max_new_tokens;
@@ -127,13 +127,13 @@ Engine::Impl::Impl(const EngineOptions& options)
   }
 }
 
-void Engine::Impl::load_models(const EngineOptions& options) {
+void Engine::Impl::load_models(const EngineOptions& options, bool half) {
   if (config_.variant != "english") {
     throw std::runtime_error((options.checkpoint / "config.json").string() + ": variant \"" + config_.variant +
                              "\" is not supported; this version renders \"english\"");
   }
   const StateDict t3 = StateDict::from_safetensors(options.checkpoint / "t3_cfg.safetensors", device_);
-  t3_ = std::make_unique<chatterbox::T3>(config_.t3, t3);
+  t3_ = std::make_unique<chatterbox::T3>(config_.t3, t3, half ? at::kBFloat16 : at::kFloat);
   t3.verify();
   const StateDict s3gen = StateDict::from_safetensors(options.checkpoint / "s3gen.safetensors", device_);
   s3gen_ = std::make_unique<chatterbox::S3Gen>(config_.flow, config_.hift, s3gen);
@@ -152,10 +152,10 @@ bool Engine::Impl::use_bf16(const EngineOptions& options) const {
   if (options.dtype != "auto" && options.dtype != "fp32" && options.dtype != "bf16") {
     throw std::invalid_argument("dtype is \"" + options.dtype + "\"; expected \"auto\", \"fp32\" or \"bf16\"");
   }
-  if (options.dtype == "bf16" && !device_.is_cuda()) {
-    throw std::invalid_argument("dtype \"bf16\" needs device \"cuda\"; the CPU computes in fp32");
+  if (options.dtype == "bf16" && !computes_bf16(device_)) {
+    throw std::invalid_argument("dtype \"bf16\" needs a GPU or a CPU with AMX; this CPU computes in fp32");
   }
-  return device_.is_cuda() && options.dtype != "fp32";
+  return options.dtype != "fp32" && computes_bf16(device_);
 }
 
 int Engine::Impl::default_max_batch(bool half) const {

@@ -51,7 +51,7 @@ private:
     std::unordered_map<UtteranceId, Utterance> utterances{}; // from the source until synthesis takes over
   };
 
-  void load_models(const EngineOptions& options);
+  void load_models(const EngineOptions& options, bool half);
   void load_voices(const EngineOptions& options);
   [[nodiscard]] bool use_bf16(const EngineOptions& options) const;
   [[nodiscard]] int default_max_batch(bool half) const;

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <ATen/cpu/Utils.h>
 #include <c10/core/InferenceMode.h>
 #include <optional>
 #include <stdexcept>
@@ -74,6 +75,15 @@ std::int64_t free_device_memory([[maybe_unused]] at::Device device) {
   }
 #endif
   return 0;
+}
+
+bool computes_bf16(at::Device device) {
+  if (device.is_cuda()) {
+    return true;
+  }
+  const auto capabilities = at::cpu::get_cpu_capabilities(); // those of its architecture only
+  const auto amx = capabilities.find("amx_bf16");
+  return amx != capabilities.end() && amx->second.toBool();
 }
 
 struct StageScope::Guards {

@@ -44,7 +44,7 @@ public:
 struct EngineOptions {
   std::filesystem::path checkpoint; ///< folder with t3_cfg.safetensors, s3gen.safetensors, tokenizer.json, conds.pt
   std::string device = "cpu";       ///< "cpu", "cuda" or "cuda:N". CUDA that is missing is an error, never a CPU run
-  std::string dtype = "auto";       ///< of T3: "fp32", "bf16" (CUDA only) or "auto": bf16 on CUDA, fp32 on the CPU
+  std::string dtype = "auto";       ///< of T3: "fp32", "bf16" (a GPU, or a CPU with AMX) or "auto": bf16 where it can
   int max_batch = 0;                ///< utterances decoded together; 0: by device
   int synthesis_batch = 0;          ///< utterances in one S3Gen launch at most; 0: by device
   int cpu_threads = 0;              ///< threads for CPU arithmetic, shared by both stages; 0: all cores

@@ -1,5 +1,6 @@
 // The engine behind its door: everything the source hands out is delivered once, in any order; bad utterances fail
 // alone; cancel and stop; the same utterance gives the same samples in any company; errors name files and fields.
+#include "engine/device.h"
 #include "engine/engine.h"
 #include "engine/models/chatterbox/make_checkpoint.h"
 #include "tests/engine/golden.h"
@@ -275,6 +276,23 @@ std::string load_error(const EngineOptions& options) {
     return error.what();
   }
   return "no error";
+}
+
+TEST(EngineLoad, ArithmeticIsWhatWasAskedForOrWhatTheCpuDoesFast) {
+  EngineOptions options = tiny_options();
+  options.device = "cpu";
+  const bool fast = engine::computes_bf16(at::kCPU);
+  EXPECT_EQ(Engine::load(options)->info().dtype, fast ? "bf16 (S3Gen fp32)" : "fp32");
+  options.dtype = "fp32";
+  EXPECT_EQ(Engine::load(options)->info().dtype, "fp32");
+  options.dtype = "bf16";
+  if (fast) {
+    EXPECT_EQ(Engine::load(options)->info().dtype, "bf16 (S3Gen fp32)");
+  } else {
+    EXPECT_NE(load_error(options).find("\"bf16\""), std::string::npos) << load_error(options);
+  }
+  options.dtype = "fp64";
+  EXPECT_NE(load_error(options).find("\"fp64\""), std::string::npos) << load_error(options);
 }
 
 TEST(EngineLoad, ErrorsNameFileDeviceAndTensor) {
