@@ -1,0 +1,21 @@
+// The benchmarks of audiobook-bench. Each loads, warms up, runs its workload, and prints its report.
+//
+// They throw std::invalid_argument for options that do not go together, std::runtime_error for what went wrong.
+#pragma once
+
+#include "bench/options.h"
+
+namespace audiobookd::bench {
+
+/// T3 alone: text to speech tokens.
+void bench_decode(const Options& options);
+/// S3Gen alone: speech tokens to waveforms.
+void bench_synthesis(const Options& options);
+/// Both behind the engine's door.
+void bench_engine(const Options& options);
+/// The whole program: from XADD to the published MP3. Not in the engine-only build.
+void bench_book(const Options& options);
+/// The time to load a checkpoint.
+void bench_checkpoint_load(const Options& options);
+
+} // namespace audiobookd::bench

@@ -1,0 +1,296 @@
+// A whole book, from XADD to the published MP3: a private redis-server, the real daemon, and a user's commands.
+#include "bench/benchmarks.h"
+#include "bench/child_process.h"
+#include "bench/gpu.h"
+#include "bench/meter.h"
+#include "bench/report.h"
+#include "engine/device.h"
+#include "jobs/redis_connection.h"
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <optional>
+#include <set>
+#include <stdexcept>
+#include <unistd.h>
+
+namespace audiobookd::bench {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::chrono::seconds start_patience{15};
+constexpr std::chrono::milliseconds look_period{500}; // how soon an interrupt or a daemon's death is noticed
+
+std::atomic<bool> interrupted = false;
+
+/// Ctrl-C and a polite kill end the run through its destructors.
+void end_on_signals() {
+  for (const int number : {SIGINT, SIGTERM}) {
+    std::signal(number, [](int) { interrupted = true; });
+  }
+}
+
+void check_interrupt() {
+  if (interrupted) {
+    throw std::runtime_error("interrupted");
+  }
+}
+
+class TempFolder {
+public:
+  TempFolder() {
+    std::string name = fs::temp_directory_path() / "audiobook-bench-XXXXXX";
+    if (mkdtemp(name.data()) == nullptr) {
+      throw std::runtime_error("no folder " + name + " can be made");
+    }
+    path_ = name;
+  }
+  ~TempFolder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  TempFolder(const TempFolder&) = delete;
+  TempFolder& operator=(const TempFolder&) = delete;
+  [[nodiscard]] const fs::path& path() const { return path_; }
+
+private:
+  fs::path path_;
+};
+
+std::string file_text(const fs::path& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::string last_lines(const std::string& text) {
+  constexpr std::size_t most = 2000;
+  return text.size() > most ? text.substr(text.size() - most) : text;
+}
+
+/// A TOML or JSON string.
+std::string quoted(const std::string& text) { return Json(text).dump(); }
+
+class PrivateRedis {
+public:
+  explicit PrivateRedis(const fs::path& folder)
+      : log_(folder / "redis.log"), socket_(folder / "redis.sock"),
+        server_({"redis-server", "--port", "0", "--unixsocket", socket_, "--dir", folder, "--save", "", "--appendonly",
+                 "yes", "--maxmemory-policy", "noeviction"},
+                log_),
+        connection_(jobs::parse_redis_url(url()), {}, "audiobook-bench") {
+    const auto deadline = std::chrono::steady_clock::now() + start_patience;
+    while (!answers()) {
+      check_interrupt();
+      if (!server_.is_running() || std::chrono::steady_clock::now() > deadline) {
+        throw std::runtime_error("redis-server does not come up: " + last_lines(file_text(log_)));
+      }
+      usleep(10000); // between two looks
+    }
+  }
+  [[nodiscard]] std::string url() const { return "unix://" + socket_; }
+  [[nodiscard]] jobs::RedisConnection& connection() { return connection_; }
+
+private:
+  bool answers() {
+    try {
+      connection_.command({"PING"});
+      return true;
+    } catch (const jobs::QueueUnavailable&) {
+      return false;
+    }
+  }
+  fs::path log_;
+  std::string socket_;
+  ChildProcess server_;
+  jobs::RedisConnection connection_;
+};
+
+/// A daemon with a queue of its own, and jobs for it.
+class Service {
+public:
+  explicit Service(const Options& options) : options_(options), redis_(folder_.path()) {
+    for (const char* name : {"in", "out", "chunks"}) {
+      fs::create_directory(folder_.path() / name);
+    }
+    std::ofstream(config()) << config_text();
+  }
+
+  /// Starts the program that lies beside this one; does not wait for it.
+  void start() {
+    const fs::path program = fs::read_symlink("/proc/self/exe").parent_path() / "audiobookd";
+    if (!fs::exists(program)) {
+      throw std::runtime_error(program.string() + " is missing: build everything first");
+    }
+    daemon_.emplace(std::vector<std::string>{program, "--config", config()}, log());
+  }
+  [[nodiscard]] ChildProcess& daemon() { return *daemon_; }
+
+  void write_input(const std::string& id, const std::string& text) {
+    std::ofstream(folder_.path() / "in" / (id + ".txt")) << text;
+  }
+
+  /// As any producer does. Pauses are left out: what is counted is speech.
+  void enqueue(const std::string& id) {
+    const Json job = {{"id", id},
+                      {"input", id + ".txt"},
+                      {"output", id + ".mp3"},
+                      {"params", {{"cfm_steps", options_.cfm_steps}}},
+                      {"pauses", {{"sentence_ms", 0}, {"paragraph_ms", 0}, {"scene_ms", 0}, {"chapter_ms", 0}}}};
+    redis_.connection().command({"XADD", "tts:q:normal", "*", "job", job.dump()});
+  }
+
+  /// Waits until all jobs of @p ids are done. @throws std::runtime_error when one is not going to be.
+  void wait_for(std::set<std::string> ids) {
+    while (!ids.empty()) {
+      for (const auto& [id, event, detail] : next_events()) {
+        if (event == "done") {
+          ids.erase(id);
+        } else if (event == "dead" || event == "retry_wait" || event == "cancelled") {
+          throw std::runtime_error("job " + id + " is " + event + ": " + detail);
+        }
+      }
+    }
+  }
+
+  /// The result of a job that is done. @throws std::runtime_error when its book is not there.
+  [[nodiscard]] Json result(const std::string& id) {
+    const fs::path book = folder_.path() / "out" / (id + ".mp3");
+    if (!fs::exists(book) || fs::file_size(book) == 0) {
+      throw std::runtime_error("job " + id + " is done, but " + book.string() + " is missing or empty");
+    }
+    return Json::parse(redis_.connection().command({"HGET", "tts:job:" + id, "result"}).text);
+  }
+
+private:
+  struct Event {
+    std::string id, event, detail;
+  };
+
+  [[nodiscard]] std::string config() const { return folder_.path() / "audiobookd.toml"; }
+  [[nodiscard]] fs::path log() const { return folder_.path() / "audiobookd.log"; }
+
+  [[nodiscard]] std::string config_text() const {
+    const auto folder = [this](const char* name) { return quoted(folder_.path() / name); };
+    std::string text = "[redis]\nurl = " + quoted(redis_.url());
+    text += "\n[paths]\ninput_root = " + folder("in") + "\noutput_root = " + folder("out");
+    text += "\nchunk_store = " + folder("chunks");
+    text += "\n[engine]\ncheckpoint = " + quoted(fs::absolute(options_.checkpoint));
+    text += "\ndevice = " + quoted(options_.device) + "\ndtype = " + quoted(options_.dtype);
+    text += "\nmax_batch = " + std::to_string(options_.batch);
+    text += "\nsynthesis_batch = " + std::to_string(options_.synthesis_batch);
+    text += "\ncpu_threads = " + std::to_string(options_.threads);
+    text += "\n[queue]\nmax_jobs = " + std::to_string(options_.books) + "\n";
+    return text;
+  }
+
+  /// Those that came since the last call; waits some time for the first.
+  std::vector<Event> next_events() {
+    check_interrupt();
+    if (!daemon_->is_running()) {
+      throw std::runtime_error("the daemon ended; its log: " + last_lines(file_text(log())));
+    }
+    const std::string period = std::to_string(look_period.count());
+    const jobs::RedisValue streams =
+        redis_.connection().command({"XREAD", "BLOCK", period, "STREAMS", "tts:events", last_event_}, look_period);
+    std::vector<Event> events;
+    if (!streams.is_nil()) {
+      for (const jobs::RedisValue& entry : streams.at(0).at(1).list) { // fields: id, event, detail
+        last_event_ = entry.at(0).text;
+        const jobs::RedisValue& fields = entry.at(1);
+        events.push_back({fields.at(1).text, fields.at(3).text, fields.at(5).text});
+      }
+    }
+    return events;
+  }
+
+  const Options& options_;
+  TempFolder folder_; // goes last
+  PrivateRedis redis_;
+  std::optional<ChildProcess> daemon_;
+  std::string last_event_ = "0";
+};
+
+/// What the results of @p ids say, added up.
+void add_results(Json& report, Service& service, const std::set<std::string>& ids, double wall_seconds) {
+  double audio = 0;
+  std::int64_t utterances = 0;
+  for (const std::string& id : ids) {
+    const Json result = service.result(id);
+    if (result.at("reused").get<int>() != 0) {
+      throw std::runtime_error("job " + id + " found audio of an earlier run: no figure");
+    }
+    audio += result.at("audio_seconds").get<double>();
+    utterances += result.at("utterances").get<std::int64_t>();
+    if (ids.size() == 1) { // of books that run together each would count the others' work
+      report["seconds_per_stage"] = result.at("seconds_per_stage");
+    }
+    report["model"] = result.at("model");
+    report["synthetic"] = result.at("synthetic");
+    report["lengths"] = result.at("synthetic").get<bool>() ? "predicted from the text" : "spoken";
+  }
+  report["utterances"] = utterances;
+  report["audio_seconds"] = audio;
+  report["mean_utterance_seconds"] = audio / static_cast<double>(utterances);
+  report["wall_seconds"] = wall_seconds;
+  report["times_real_time"] = audio / wall_seconds;
+}
+
+} // namespace
+
+void bench_book(const Options& options) {
+  if (options.profiled()) {
+    throw std::invalid_argument("--shares and --profile do not reach into the daemon: use them with engine");
+  }
+  end_on_signals();
+  const at::Device device = engine::resolve_device(options.device);
+  Service service(options);
+  std::set<std::string> books;
+  for (int i = 0; i < options.books; ++i) {
+    const std::string id = "book-" + std::to_string(i + 1);
+    service.write_input(id, book_text(std::max(1, options.utterances / options.books), static_cast<unsigned>(i) + 1));
+    books.insert(id);
+  }
+  service.write_input("warm-up", "A short sentence warms everything up.");
+
+  const Meter start_meter(device);
+  service.start();
+  double start_seconds = 0;
+  if (!options.cold) {
+    service.enqueue("warm-up");
+    service.wait_for({"warm-up"});
+    start_seconds = start_meter.seconds();
+  }
+  const Meter meter(device);
+  const double cpu_before = options.cold ? 0 : service.daemon().cpu_seconds();
+  for (const std::string& id : books) {
+    service.enqueue(id);
+  }
+  service.wait_for(books);
+  const double seconds = options.cold ? start_meter.seconds() : meter.seconds();
+
+  Json report = {{"checkpoint", options.checkpoint.filename().string()},
+                 {"device", engine::device_name(device)},
+                 {"dtype", options.dtype},
+                 {"cpu_threads", options.threads},
+                 {"batch", options.batch},
+                 {"synthesis_batch", options.synthesis_batch},
+                 {"cfm_steps", options.cfm_steps},
+                 {"books", options.books},
+                 {"cold", options.cold}};
+  add_results(report, service, books, seconds);
+  if (!options.cold) {
+    report["start_seconds"] = start_seconds; // until a first sentence was published
+  }
+  report["resources"] = {{"cpu_cores_used", (service.daemon().cpu_seconds() - cpu_before) / seconds},
+                         {"peak_rss_gb", service.daemon().peak_rss_bytes() / 1e9}};
+  if (device.is_cuda()) {
+    report["resources"]["device_used_gb"] = static_cast<double>(gpu_memory(device).used_bytes) / 1e9;
+  }
+  print_report("book", report);
+}
+
+} // namespace audiobookd::bench

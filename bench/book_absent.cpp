@@ -1,0 +1,10 @@
+// In place of book.cpp where the daemon is not built.
+#include "bench/benchmarks.h"
+
+#include <stdexcept>
+
+namespace audiobookd::bench {
+
+void bench_book(const Options&) { throw std::invalid_argument("this is the engine-only build: book needs the daemon"); }
+
+} // namespace audiobookd::bench

@@ -1,0 +1,103 @@
+#include "bench/options.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <stdexcept>
+#include <thread>
+
+namespace audiobookd::bench {
+
+const char* const usage =
+    "usage: audiobook-bench decode|synthesis|engine|book|checkpoint-load --checkpoint DIR [options]\n"
+    "  --device cpu|cuda|cuda:N   default cpu\n"
+    "  --dtype fp32|bf16|auto     of T3; default auto: bf16 on CUDA\n"
+    "  --utterances N             default 154 (40 minutes of audio)\n"
+    "  --batch N                  utterances decoded together; default by device\n"
+    "  --synthesis-batch N        utterances synthesised together; default by device\n"
+    "  --threads N                CPU threads; default all\n"
+    "  --cache-pages N            of KV cache at most, 32 positions each; default: room for the whole batch\n"
+    "  --cfm-steps N              Euler steps; default 10\n"
+    "  --books N                  book: divided among so many jobs that run together; default 1\n"
+    "  --cold                     book: the daemon's start and load count too\n"
+    "  --shares                   where the GPU's time goes, by class of kernel and by name\n"
+    "  --profile FILE             a trace (Chrome JSON) that https://ui.perfetto.dev opens\n"
+    "  --profile-seconds N        how long --shares and --profile look; default 2\n"
+    "Loading, warm-up and the measuring of ceilings are not in the figure. Lengths are forced; book renders a text, "
+    "whose\n"
+    "utterances are as long as the model makes them (of synthetic weights: as long as predicted). Profiling slows the\n"
+    "program down, so --shares and --profile watch the middle of a second run: every figure is of the first.\n";
+
+namespace {
+
+int positive(const std::string& name, const std::string& value) {
+  char* end = nullptr;
+  const long number = std::strtol(value.c_str(), &end, 10);
+  if (value.empty() || *end != '\0' || number < 1 || number > 1000000) {
+    throw std::invalid_argument(name + " is \"" + value + "\"; expected a number from 1 to 1000000");
+  }
+  return static_cast<int>(number);
+}
+
+} // namespace
+
+Options parse_options(int argc, char** argv) {
+  if (argc < 2) {
+    throw std::invalid_argument("which benchmark?");
+  }
+  Options options;
+  options.benchmark = argv[1];
+  options.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  const std::map<std::string, bool*> switches = {{"--shares", &options.shares}, {"--cold", &options.cold}};
+  const std::map<std::string, std::string*> strings = {{"--device", &options.device}, {"--dtype", &options.dtype}};
+  const std::map<std::string, std::filesystem::path*> paths = {{"--checkpoint", &options.checkpoint},
+                                                               {"--profile", &options.profile}};
+  const std::map<std::string, int*> numbers = {{"--utterances", &options.utterances},
+                                               {"--batch", &options.batch},
+                                               {"--synthesis-batch", &options.synthesis_batch},
+                                               {"--threads", &options.threads},
+                                               {"--cache-pages", &options.cache_pages},
+                                               {"--cfm-steps", &options.cfm_steps},
+                                               {"--books", &options.books},
+                                               {"--profile-seconds", &options.profile_seconds}};
+  for (int i = 2; i < argc; ++i) {
+    const std::string name = argv[i];
+    if (switches.contains(name)) {
+      *switches.at(name) = true;
+      continue;
+    }
+    if (!strings.contains(name) && !paths.contains(name) && !numbers.contains(name)) {
+      throw std::invalid_argument("unknown option " + name);
+    }
+    if (++i == argc) {
+      throw std::invalid_argument(name + " needs a value");
+    }
+    if (strings.contains(name)) {
+      *strings.at(name) = argv[i];
+    } else if (paths.contains(name)) {
+      *paths.at(name) = argv[i];
+    } else {
+      *numbers.at(name) = positive(name, argv[i]);
+    }
+  }
+  if (options.checkpoint.empty()) {
+    throw std::invalid_argument("--checkpoint is missing");
+  }
+  if (options.shares && options.device == "cpu") {
+    throw std::invalid_argument("--shares counts GPU kernels: it needs --device cuda");
+  }
+  return options;
+}
+
+engine::EngineOptions engine_options(const Options& options) {
+  engine::EngineOptions result;
+  result.checkpoint = options.checkpoint;
+  result.device = options.device;
+  result.dtype = options.dtype;
+  result.max_batch = options.batch;
+  result.synthesis_batch = options.synthesis_batch;
+  result.cpu_threads = options.threads;
+  return result;
+}
+
+} // namespace audiobookd::bench

@@ -1,0 +1,104 @@
+#include "bench/benchmarks.h"
+#include "bench/gpu.h"
+#include "bench/meter.h"
+#include "bench/profiler.h"
+#include "bench/report.h"
+#include "engine/device.h"
+#include "engine/models/chatterbox/config.h"
+#include "engine/models/chatterbox/s3gen.h"
+#include "engine/models/chatterbox/voice.h"
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+namespace audiobookd::bench {
+namespace {
+
+namespace cb = engine::chatterbox;
+
+/// The workload in parts of one call each.
+class Synthesis {
+public:
+  Synthesis(cb::S3Gen& s3gen, std::span<const cb::SynthesisRequest> requests, std::size_t batch)
+      : s3gen_(s3gen), requests_(requests), batch_(batch) {}
+
+  [[nodiscard]] std::size_t calls() const { return (requests_.size() + batch_ - 1) / batch_; }
+
+  cb::StageSeconds call(std::size_t i) {
+    const std::size_t first = i * batch_;
+    return s3gen_.synthesize(requests_.subspan(first, std::min(batch_, requests_.size() - first))).seconds;
+  }
+
+private:
+  cb::S3Gen& s3gen_;
+  std::span<const cb::SynthesisRequest> requests_;
+  std::size_t batch_;
+};
+
+/// Repeats some calls from the middle of the workload and watches them.
+void profile(const Options& options, at::Device device, Synthesis& synthesis, double call_seconds, Json& result) {
+  const auto wanted = static_cast<std::size_t>(std::ceil(options.profile_seconds / call_seconds));
+  const std::size_t count = std::min(synthesis.calls(), wanted);
+  const std::size_t begin = (synthesis.calls() - count) / 2;
+  Profiler profiler(device);
+  for (std::size_t i = begin; i < begin + count; ++i) {
+    synthesis.call(i);
+  }
+  const GpuActivity activity = profiler.stop(options.profile);
+  if (device.is_cuda()) {
+    print_kernels(activity);
+    result["profile"] = {{"calls", count}, {"seconds", activity.seconds}, {"shares", shares(activity)}};
+  }
+}
+
+} // namespace
+
+void bench_synthesis(const Options& options) {
+  const at::Device device = engine::resolve_device(options.device);
+  const engine::StageScope scope(device, engine::Stage::synthesis, options.threads);
+  const Meter load(device);
+  const cb::Config config = cb::Config::load(options.checkpoint);
+  cb::S3Gen s3gen(config.flow, config.hift,
+                  engine::StateDict::from_safetensors(options.checkpoint / "s3gen.safetensors", device));
+  const auto voice = cb::Voice::from_conds(options.checkpoint / "conds.pt", device);
+  const auto workload = make_workload(options.utterances, longest_tokens(config));
+  std::vector<cb::SynthesisRequest> requests;
+  for (const BenchUtterance& u : workload) {
+    requests.push_back(
+        {u.speech_tokens, &voice.prompt, options.cfm_steps, engine::random_stream(1, {requests.size(), 0}, 0)});
+  }
+  const std::size_t batch =
+      options.synthesis_batch > 0 ? static_cast<std::size_t>(options.synthesis_batch) : (device.is_cuda() ? 16 : 1);
+  Synthesis synthesis(s3gen, requests, batch);
+  const double load_seconds = load.seconds();
+  const Meter warm_up(device);
+  synthesis.call(0);
+  const double warm_up_seconds = warm_up.seconds();
+
+  const Meter meter(device);
+  cb::StageSeconds stages;
+  for (std::size_t i = 0; i < synthesis.calls(); ++i) {
+    const cb::StageSeconds seconds = synthesis.call(i);
+    stages.encoder += seconds.encoder;
+    stages.cfm += seconds.cfm;
+    stages.vocoder += seconds.vocoder;
+  }
+  const double seconds = meter.seconds();
+  Json result = settings(options, workload);
+  result["batch"] = batch;
+  result["cfm_steps"] = options.cfm_steps;
+  result["load_seconds"] = load_seconds;
+  result["warm_up_seconds"] = warm_up_seconds;
+  add_rates(result, workload, seconds);
+  result["encoder_seconds"] = stages.encoder;
+  result["cfm_seconds"] = stages.cfm;
+  result["vocoder_seconds"] = stages.vocoder;
+  result["resources"] = meter.resources();
+  if (options.profiled()) {
+    profile(options, device, synthesis, seconds / static_cast<double>(synthesis.calls()), result);
+  }
+  print_report("synthesis", result);
+}
+
+} // namespace audiobookd::bench
