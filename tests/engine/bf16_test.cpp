@@ -36,8 +36,7 @@ TEST(Bf16T3, LogitsAreAsCloseToFp32AsThoseOfPlainPyTorch) {
   std::cout << "T3 in bf16:         " << ours << "\nplain PyTorch bf16: " << plain << '\n';
   EXPECT_GT(ours.relative, 1e-4) << "this was not bf16";
   EXPECT_LE(ours.relative, 1.2 * plain.relative);
-  EXPECT_EQ(ours.clear_flips, 0);
-  EXPECT_GT(ours.clear, ours.positions / 4) << "the bound on most probable tokens says too little";
+  EXPECT_LE(ours.mean_kl, 1.2 * 1.2 * plain.mean_kl) << "KL grows with the square of the error";
 }
 
 TEST(Bf16T3, SameTokensInAnyCompanyToTheBit) {
