@@ -23,11 +23,20 @@ namespace {
 
 namespace cb = engine::chatterbox;
 
+/// What the engine would choose for these options.
+at::ScalarType dtype_of(const Options& options, at::Device device) {
+  if (options.dtype == "bf16" && !engine::computes_bf16(device)) {
+    throw std::invalid_argument("--dtype bf16 needs a GPU or a CPU with AMX");
+  }
+  return options.dtype != "fp32" && engine::computes_bf16(device) ? at::kBFloat16 : at::kFloat;
+}
+
 /// What is loaded before anything is measured.
 struct Model {
   Model(const Options& options, at::Device device)
       : config(cb::Config::load(options.checkpoint)),
-        t3(config.t3, engine::StateDict::from_safetensors(options.checkpoint / "t3_cfg.safetensors", device)),
+        t3(config.t3, engine::StateDict::from_safetensors(options.checkpoint / "t3_cfg.safetensors", device),
+           dtype_of(options, device)),
         tokenizer(cb::load_english_tokenizer(options.checkpoint, config.t3)),
         voice(std::make_shared<const cb::Voice>(cb::Voice::from_conds(options.checkpoint / "conds.pt", device))) {}
   cb::Config config;
@@ -51,19 +60,15 @@ std::vector<cb::DecodeRequest> requests_of(const Model& model, const std::vector
   return requests;
 }
 
-bool uses_cuda_decoder(const Options& options, const cb::T3& t3) {
-  return t3.device().is_cuda() && options.dtype != "fp32";
-}
+bool in_bf16(const cb::T3& t3) { return t3.backbone().dtype() == at::kBFloat16; }
+bool uses_cuda_decoder(const cb::T3& t3) { return t3.device().is_cuda() && in_bf16(t3); }
 
-std::unique_ptr<cb::Decoder> make_decoder(const Options& options, const cb::T3& t3, int batch, int pages) {
+std::unique_ptr<cb::Decoder> make_decoder(const cb::T3& t3, int batch, int pages) {
 #ifdef AUDIOBOOKD_WITH_CUDA
-  if (uses_cuda_decoder(options, t3)) {
+  if (uses_cuda_decoder(t3)) {
     return engine::cuda::make_cuda_decoder(t3, {batch, pages});
   }
 #endif
-  if (options.dtype == "bf16") {
-    throw std::invalid_argument("--dtype bf16 needs --device cuda");
-  }
   return std::make_unique<cb::AtenDecoder>(t3, batch, pages);
 }
 
@@ -194,7 +199,7 @@ public:
     batch_ = options.batch > 0 ? options.batch : std::min(options.utterances, device_.is_cuda() ? 160 : 16);
     const int positions = model_.t3.prompt_length(254) + longest_tokens(model_.config);
     const int pages = std::min(2 * batch_ * engine::KvCache::pages_for(positions), options.cache_pages);
-    decoder_ = make_decoder(options, model_.t3, batch_, pages);
+    decoder_ = make_decoder(model_.t3, batch_, pages);
     load_seconds_ = load_.seconds();
   }
 
@@ -208,7 +213,7 @@ public:
     const double seconds = meter.seconds();
 
     Json result = settings(options_, workload_);
-    result["dtype"] = in_bf16() ? "bf16" : "fp32";
+    result["dtype"] = in_bf16(model_.t3) ? "bf16" : "fp32";
     result["batch"] = batch_;
     result["load_seconds"] = load_seconds_; // the workload and the decoder's graphs included
     result["warm_up_seconds"] = warm_up_seconds;
@@ -225,8 +230,6 @@ public:
   }
 
 private:
-  [[nodiscard]] bool in_bf16() const { return uses_cuda_decoder(options_, model_.t3); }
-
   double warm_up() {
     std::vector<cb::DecodeRequest> one(requests_.begin(), requests_.begin() + 1);
     one[0].max_tokens = 16;
@@ -239,8 +242,8 @@ private:
 
   [[nodiscard]] DecodeWork work_of(const DecodeRun& run, std::int64_t begin_call, std::int64_t end_call) const {
     const int steps = decoder_->steps_per_call();
-    const auto rows = rows_of(model_, requests_, run.entered(), steps, in_bf16());
-    return decode_work(model_.config.t3, in_bf16() ? 2 : 4, rows, begin_call * steps, end_call * steps,
+    const auto rows = rows_of(model_, requests_, run.entered(), steps, uses_cuda_decoder(model_.t3));
+    return decode_work(model_.config.t3, in_bf16(model_.t3) ? 2 : 4, rows, begin_call * steps, end_call * steps,
                        {ceilings_.bytes_per_second, ceilings_.flop_per_second});
   }
 
