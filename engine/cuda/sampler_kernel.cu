@@ -24,9 +24,11 @@ struct PlacePointers {
   const float* params;
   const int *top_k, *key;
   int *seen, *history;
+  const int* attended;
+  std::int16_t* attended_history;
   std::int64_t *tokens, *speech_positions;
   int* positions;
-  int seen_words, max_history;
+  int seen_words, max_history, num_heads;
 };
 
 /// The first of the four tokens of this thread's run @p quad.
@@ -149,7 +151,12 @@ __device__ Candidate draw(const float* distances, float farthest, bool greedy, c
 /// Appends @p token to place @p place and prepares its next step, or ends it. One thread.
 __device__ void append(const PlacePointers& state, int place, int token, const SpeechVocabulary& vocabulary) {
   const int step = state.drawn[place];
-  state.history[static_cast<std::size_t>(place) * state.max_history + step] = token;
+  const std::size_t at = static_cast<std::size_t>(place) * state.max_history + step;
+  state.history[at] = token;
+  for (int head = 0; head < state.num_heads; ++head) { // of the conditional row
+    state.attended_history[at * state.num_heads + head] =
+        static_cast<std::int16_t>(state.attended[2 * place * state.num_heads + head]);
+  }
   state.seen[static_cast<std::size_t>(place) * state.seen_words + token / 32] |= 1 << (token % 32);
   state.drawn[place] = step + 1;
   const bool stopped = (state.flags[place] & forced_flag) == 0 && token == vocabulary.stop;
@@ -221,6 +228,7 @@ void sample(const at::Tensor& logits, const at::Tensor& places, const at::Tensor
   TORCH_CHECK(vocabulary.size <= per_thread * sample_threads, "sample: vocabulary of ", vocabulary.size);
   TORCH_CHECK(logits.stride(0) % 4 == 0 && logits.stride(0) >= (vocabulary.size + 3) / 4 * 4 && logits.stride(1) == 1,
               "sample: rows of logits must be padded to multiples of 4, not ", logits.stride(0));
+  const bool watched = state.attended.defined();
   const PlacePointers pointers{state.active.data_ptr<int>(),
                                state.drawn.data_ptr<int>(),
                                state.max_tokens.const_data_ptr<int>(),
@@ -230,11 +238,14 @@ void sample(const at::Tensor& logits, const at::Tensor& places, const at::Tensor
                                state.key.const_data_ptr<int>(),
                                state.seen.data_ptr<int>(),
                                state.history.data_ptr<int>(),
+                               watched ? state.attended.const_data_ptr<int>() : nullptr,
+                               watched ? state.attended_history.data_ptr<std::int16_t>() : nullptr,
                                state.tokens.data_ptr<std::int64_t>(),
                                state.speech_positions.data_ptr<std::int64_t>(),
                                state.positions.data_ptr<int>(),
                                static_cast<int>(state.seen.size(1)),
-                               static_cast<int>(state.history.size(1))};
+                               static_cast<int>(state.history.size(1)),
+                               watched ? static_cast<int>(state.attended.size(1)) : 0};
   sample_kernel<<<static_cast<unsigned>(places.size(0)), sample_threads, 0, at::cuda::getCurrentCUDAStream()>>>(
       logits.const_data_ptr<float>(), logits.stride(0), places.const_data_ptr<int>(), cond_rows.const_data_ptr<int>(),
       uncond_rows.const_data_ptr<int>(), pointers, vocabulary);

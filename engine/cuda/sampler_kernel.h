@@ -20,6 +20,8 @@ struct PlaceState {
   at::Tensor key;              // [places, 3] int32: RandomStream
   at::Tensor seen;             // [places, ceil(vocab / 32)] int32 bit mask of the tokens so far, start token included
   at::Tensor history;          // [places, max_history] int32: the tokens
+  at::Tensor attended;         // [2 * places, heads] int32: see TextWatch; undefined: nothing is watched
+  at::Tensor attended_history; // [places, max_history, heads] int16: what the steps that drew the tokens attended to
   at::Tensor tokens;           // [2 * places] int64: input of the next step, by row
   at::Tensor speech_positions; // [2 * places] int64: its speech position
   at::Tensor positions;        // [2 * places] int32: its position in the cache; negative: parked, nothing to compute
@@ -34,8 +36,8 @@ struct SpeechVocabulary {
 
 /// Draws the next token of every active place: guidance, repetition penalty, temperature, min-p, top-k, top-p as in
 /// process_logits(), then Gumbel-max by Philox (exact: the maximum of logit + Gumbel noise over the kept tokens is a
-/// draw from their softmax). Appends the token to the history and prepares the next step's inputs, or clears `active`
-/// and parks the rows at a stop token or the last token of the length.
+/// draw from their softmax). Appends the token, and what its step attended to, to the histories and prepares the next
+/// step's inputs, or clears `active` and parks the rows at a stop token or the last token of the length.
 /// @param logits [rows, vocab] fp32; rows begin every multiple of 4 floats and are padded to one. @param places [n]
 /// int32. @param cond_rows, uncond_rows [n] int32: rows of logits.
 void sample(const at::Tensor& logits, const at::Tensor& places, const at::Tensor& cond_rows,

@@ -93,8 +93,8 @@ at::Tensor expected_probs(const Problem& problem) {
 
 Problem random_problem(std::uint64_t seed, std::int64_t vocab = 8194) {
   at::manual_seed(seed);
-  return {(at::randn({vocab}) * 2.5).to(test_device()),
-          (at::randn({vocab}) * 2.5).to(test_device()),
+  return {at::randn({vocab}).to(test_device()),
+          at::randn({vocab}).to(test_device()),
           (at::rand({vocab}) < 0.05).to(test_device()),
           {}};
 }
@@ -136,7 +136,9 @@ TEST(GpuCudaSampler, DrawsFollowTheProbabilitiesThatTopKLeaves) {
       problem.params.top_k = top_k;
       problem.params.top_p = top_p;
       problem.params.min_p = min_p;
-      expect_draws_follow(problem, expected_probs(problem));
+      const at::Tensor probs = expected_probs(problem);
+      EXPECT_GT((probs > 0).sum().item<std::int64_t>(), 1) << "one token is left: the test shows nothing";
+      expect_draws_follow(problem, probs);
     }
   }
 }
@@ -215,6 +217,23 @@ TEST(GpuCudaSampler, GreedyTokenIsThatOfTheReferenceAndStateMovesOn) {
   EXPECT_TRUE(at::equal(state.active, going));
   EXPECT_TRUE(at::equal(state.drawn, at::ones_like(state.drawn)));
   EXPECT_TRUE(at::equal(state.tokens.view({64, 2}).select(1, 0), expected * going));
+}
+
+TEST(GpuCudaSampler, WhatStepsAttendedToIsKeptBesideTheirTokens) {
+  const Problem problem = random_problem(35);
+  PlaceState state = make_state(std::vector<SamplingParams>(7), problem.seen.unsqueeze(0), 8194);
+  state.attended_history = at::zeros({7, 100, 3}, at::TensorOptions(at::kShort).device(test_device()));
+  const at::Tensor logits = padded(at::stack({problem.cond, problem.uncond}));
+  logits.select(1, 6562).fill_(-1e3); // nobody stops
+  std::vector<at::Tensor> steps;
+  for (int step = 0; step < 3; ++step) {
+    state.attended = at::randint(-1, 2050, {14, 3}, state.active.options());
+    steps.push_back(state.attended.view({7, 2, 3}).select(1, 0).to(at::kShort)); // conditional rows
+    const at::Tensor zeros = at::zeros({7}, state.active.options());
+    engine::cuda::sample(logits, numbers(7), zeros, zeros + 1, state, {8194, 6561, 6562});
+  }
+  EXPECT_TRUE(at::equal(state.attended_history.narrow(1, 0, 3), at::stack(steps, 1)));
+  EXPECT_EQ(state.attended_history.narrow(1, 3, 97).count_nonzero().item<std::int64_t>(), 0);
 }
 
 } // namespace

@@ -2,8 +2,10 @@
 // refill, to the bit; lengths, stops and cancellation.
 #include "engine/models/chatterbox/aten_decoder.h"
 #include "tests/engine/decode_requests.h"
+#include "tests/engine/layer_0_attention.h"
 #include "tests/engine/t3_fixture.h"
 
+#include <ATen/ATen.h>
 #include <algorithm>
 #include <deque>
 
@@ -83,42 +85,6 @@ TEST(Decoder, CancelFreesThePlaceAndLeavesTheOthersAlone) {
   EXPECT_EQ(tokens.size(), 5u);
 }
 
-/// What a head of layer 0 must attend to: its queries and keys depend on the embeddings alone.
-std::vector<std::int32_t> attended_in_layer_0(const DecodeRequest& request, const std::vector<std::int32_t>& tokens,
-                                              int head) {
-  const engine::chatterbox::T3& t3 = tiny_t3();
-  const engine::Llama& backbone = t3.backbone();
-  const at::Tensor prompt = t3.embed_utterance(
-      t3.condition(request.voice->speaker_emb, request.voice->prompt_speech_tokens, request.exaggeration),
-      request.text_ids, false)[0];
-  const auto count = static_cast<std::int64_t>(tokens.size());
-  const at::Tensor speech = t3.speech_embedding().index_select(0, at::tensor(tokens, at::kLong)) +
-                            t3.speech_position_embedding().narrow(0, 1, count);
-  const at::Tensor embeddings = at::cat({prompt, speech}).to(at::kDouble);
-  const at::Tensor normed = embeddings * (embeddings.square().mean(-1, true) + engine::Llama::rms_eps).rsqrt() *
-                            backbone.layers()[0].input_norm;
-  const std::int64_t dim = backbone.config().head_dim;
-  const at::Tensor qk = at::matmul(normed, backbone.layers()[0].qkv.t().to(at::kDouble))
-                            .view({normed.size(0), 3, -1, dim})
-                            .select(2, head);
-  const at::Tensor table = backbone.rope_table().narrow(0, 0, normed.size(0)).to(at::kDouble);
-  const auto rotated = [&](int part) {
-    const at::Tensor a = qk.select(1, part).narrow(1, 0, dim / 2);
-    const at::Tensor b = qk.select(1, part).narrow(1, dim / 2, dim / 2);
-    const at::Tensor cos = table.narrow(1, 0, dim / 2);
-    const at::Tensor sin = table.narrow(1, dim / 2, dim / 2);
-    return at::cat({a * cos - b * sin, b * cos + a * sin}, 1);
-  };
-  const auto text = static_cast<std::int64_t>(request.text_ids.size()) + 2;
-  const at::Tensor keys = rotated(1).narrow(0, prompt.size(0) - 2 - text, text); // two speech starts end the prompt
-  std::vector<std::int32_t> attended{-1};
-  for (std::int64_t step = 0; step + 1 < count; ++step) { // the step that reads token i draws token i + 1
-    const at::Tensor scores = at::mv(keys, rotated(0)[prompt.size(0) + step]);
-    attended.push_back(static_cast<std::int32_t>(scores.argmax().item<std::int64_t>()));
-  }
-  return attended;
-}
-
 TEST(DecoderAlignment, IsWhatTheHeadsAttendToAndChangesNoToken) {
   auto requests = random_requests(12, 9);
   for (DecodeRequest& request : requests) {
@@ -137,11 +103,11 @@ TEST(DecoderAlignment, IsWhatTheHeadsAttendToAndChangesNoToken) {
       EXPECT_EQ(result.alignment.text_length, static_cast<int>(request.text_ids.size()) + 2);
       ASSERT_EQ(result.alignment.positions.size(), 3 * result.speech_tokens.size());
       for (const auto& [column, head] : {std::pair{1u, 1}, {2u, 3}}) {
-        std::vector<std::int32_t> seen;
-        for (std::size_t i = column; i < result.alignment.positions.size(); i += 3) {
-          seen.push_back(result.alignment.positions[i]);
-        }
-        EXPECT_EQ(seen, attended_in_layer_0(request, result.speech_tokens, head)) << "head " << head;
+        const at::Tensor expected_positions =
+            layer_0_text_scores(tiny_t3(), request, result.speech_tokens, head).argmax(1);
+        const std::vector<std::int32_t> seen = attended_by(result.alignment, column);
+        EXPECT_EQ(seen.front(), -1);
+        EXPECT_TRUE(at::equal(at::tensor(seen, at::kLong).slice(0, 1), expected_positions)) << "head " << head;
       }
     }
   }
