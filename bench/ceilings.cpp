@@ -51,7 +51,7 @@ Ceilings measure(at::Device device) {
 } // namespace
 
 Ceilings measure_ceilings(at::Device device) {
-  const Ceilings ceilings = measure(device);
+  Ceilings ceilings = measure(device);
   release_cached_memory(device);
   return ceilings;
 }

@@ -15,7 +15,8 @@ struct Pattern {
 /// may be full of cutlass types, a convolution is often called an implicit GEMM, and "normal" is not a norm.
 constexpr std::array patterns = {
     Pattern{"decode_attention", "decode_attention"},
-    Pattern{"flash_fwd", "attention"}, // of whole sequences: prompts, S3Gen
+    Pattern{"attended_text", "alignment"}, // which text position T3 attends to
+    Pattern{"flash_fwd", "attention"},     // of whole sequences: prompts, S3Gen
     Pattern{"fmha", "attention"},
     Pattern{"sdpa", "attention"},
     Pattern{"attention", "attention"},
@@ -32,6 +33,7 @@ constexpr std::array patterns = {
     Pattern{"conv_", "convolution"},
     Pattern{"conv1d", "convolution"},
     Pattern{"conv2d", "convolution"},
+    Pattern{"_windows", "convolution"}, // gathers what a convolution multiplies as a GEMM
     Pattern{"winograd", "convolution"},
     Pattern{"im2col", "convolution"},
     Pattern{"col2im", "convolution"},
@@ -48,7 +50,14 @@ constexpr std::array patterns = {
     Pattern{"silu", "elementwise"},
     Pattern{"gelu", "elementwise"},
     Pattern{"snake", "elementwise"},
+    Pattern{"add_and_round", "elementwise"},
+    Pattern{"euler_step", "elementwise"},
+    Pattern{"fuse_rows", "elementwise"},
+    Pattern{"harmonic", "harmonic_source"}, // of HiFT
+    Pattern{"analyse_rows", "fft"},         // HiFT's own STFT, and its inverse
+    Pattern{"synthesise_rows", "fft"},
     Pattern{"fft", "fft"},
+    Pattern{"embed_step", "copy"},
     Pattern{"Memcpy", "copy"},
     Pattern{"Memset", "copy"},
     Pattern{"copy", "copy"},

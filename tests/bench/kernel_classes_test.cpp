@@ -48,6 +48,15 @@ TEST(KernelClasses, CountsFillsCopiesAndIndexingAsCopies) {
             "elementwise");
 }
 
+TEST(KernelClasses, KnowsTheEnginesOwnKernels) {
+  EXPECT_EQ(kernel_class("audiobookd::engine::cuda::attended_text_kernel(…)"), "alignment");
+  EXPECT_EQ(kernel_class("audiobookd::engine::cuda::leaky_windows_kernel(…)"), "convolution");
+  EXPECT_EQ(kernel_class("audiobookd::engine::cuda::norm_mish_shortcut_kernel(…)"), "norm");
+  EXPECT_EQ(kernel_class("audiobookd::engine::cuda::add_bias_gelu_kernel(…)"), "elementwise");
+  EXPECT_EQ(kernel_class("audiobookd::engine::cuda::gather_pages_kernel(…)"), "copy");
+  EXPECT_EQ(kernel_class("audiobookd::engine::cuda::synthesise_rows_kernel(…)"), "fft");
+}
+
 TEST(KernelClasses, SaysOtherOfWhatItDoesNotKnow) { EXPECT_EQ(kernel_class("mystery_kernel"), "other"); }
 
 } // namespace
