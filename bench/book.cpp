@@ -256,7 +256,7 @@ void bench_book(const Options& options) {
   }
   service.write_input("warm-up", "A short sentence warms everything up.");
 
-  const Meter start_meter(device);
+  const Meter start_meter(at::kCPU); // the GPU is the daemon's
   service.start();
   double start_seconds = 0;
   if (!options.cold) {
@@ -264,7 +264,7 @@ void bench_book(const Options& options) {
     service.wait_for({"warm-up"});
     start_seconds = start_meter.seconds();
   }
-  const Meter meter(device);
+  const Meter meter(at::kCPU);
   const double cpu_before = options.cold ? 0 : service.daemon().cpu_seconds();
   for (const std::string& id : books) {
     service.enqueue(id);
@@ -288,7 +288,7 @@ void bench_book(const Options& options) {
   report["resources"] = {{"cpu_cores_used", (service.daemon().cpu_seconds() - cpu_before) / seconds},
                          {"peak_rss_gb", service.daemon().peak_rss_bytes() / 1e9}};
   if (device.is_cuda()) {
-    report["resources"]["device_used_gb"] = static_cast<double>(gpu_memory(device).used_bytes) / 1e9;
+    report["resources"]["device_used_gb"] = static_cast<double>(used_device_bytes(device)) / 1e9;
   }
   print_report("book", report);
 }

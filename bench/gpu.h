@@ -12,10 +12,13 @@ void synchronize(at::Device device);
 struct GpuMemory {
   std::int64_t peak_allocated_bytes = 0; ///< by tensors, since forget_peaks()
   std::int64_t peak_reserved_bytes = 0;  ///< by libtorch's caching allocator, since forget_peaks()
-  std::int64_t used_bytes = 0;           ///< of the whole device, now: libraries and other programs included
 };
 
+/// Of this process.
 [[nodiscard]] GpuMemory gpu_memory(at::Device device);
+
+/// Of the whole device, now: libraries and other programs included.
+[[nodiscard]] std::int64_t used_device_bytes(at::Device device);
 
 /// Lets peaks count from now.
 void forget_peaks(at::Device device);

@@ -42,7 +42,7 @@ nlohmann::ordered_json Meter::resources() const {
     const GpuMemory memory = gpu_memory(device_);
     result["gpu_memory"] = {{"peak_allocated_gb", static_cast<double>(memory.peak_allocated_bytes) / bytes_per_gb},
                             {"peak_reserved_gb", static_cast<double>(memory.peak_reserved_bytes) / bytes_per_gb},
-                            {"device_used_gb", static_cast<double>(memory.used_bytes) / bytes_per_gb}};
+                            {"device_used_gb", static_cast<double>(used_device_bytes(device_)) / bytes_per_gb}};
   }
   return result;
 }
