@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <bit>
 #include <cmath>
 #include <vector>
 
@@ -31,6 +32,12 @@ AUDIOBOOKD_CPU_CLONES void rotate(float* x, const float* cos_sin, std::int64_t h
   }
 }
 
+inline __attribute__((always_inline)) float widen(float x) { return x; }
+// BFloat16's own conversion keeps gcc from vectorising.
+inline __attribute__((always_inline)) float widen(at::BFloat16 x) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(x.x) << 16);
+}
+
 template <typename Cached>
 inline __attribute__((always_inline)) float dot_of(const float* a, const Cached* b, std::int64_t n) {
   constexpr int lanes = 16; // partial sums side by side: vectorisable without reordering by the compiler
@@ -38,12 +45,12 @@ inline __attribute__((always_inline)) float dot_of(const float* a, const Cached*
   std::int64_t i = 0;
   for (; i + lanes <= n; i += lanes) {
     for (int lane = 0; lane < lanes; ++lane) {
-      sums[lane] += a[i + lane] * static_cast<float>(b[i + lane]);
+      sums[lane] += a[i + lane] * widen(b[i + lane]);
     }
   }
   float sum = 0;
   for (; i < n; ++i) {
-    sum += a[i] * static_cast<float>(b[i]);
+    sum += a[i] * widen(b[i]);
   }
   for (float lane_sum : sums) {
     sum += lane_sum;
@@ -54,7 +61,7 @@ inline __attribute__((always_inline)) float dot_of(const float* a, const Cached*
 template <typename Cached>
 inline __attribute__((always_inline)) void add_scaled_of(float* out, const Cached* x, float scale, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) {
-    out[i] += scale * static_cast<float>(x[i]);
+    out[i] += scale * widen(x[i]);
   }
 }
 
