@@ -127,19 +127,15 @@ private:
 /// The rows of @p requests as the roofline counts them.
 std::vector<DecodeRow> rows_of(const Model& model, const std::vector<cb::DecodeRequest>& requests,
                                const std::vector<std::int64_t>& entered, int steps_per_call, bool shares_prefix) {
-  const auto whole_pages = [&](int positions) {
-    constexpr int page = engine::KvCache::page_size;
-    return shares_prefix ? positions / page * page : 0;
-  };
   std::vector<DecodeRow> rows;
   for (std::size_t i = 0; i < entered.size(); ++i) {
     DecodeRow row;
     row.prompt = model.t3.prompt_length(requests[i].text_ids.size());
     row.num_tokens = requests[i].max_tokens;
     row.entered = entered[i] * steps_per_call;
-    row.shared = whole_pages(2 + model.config.t3.perceiver_queries); // conditional: up to the text
+    row.shared = shares_prefix ? 2 + model.config.t3.perceiver_queries : 0; // conditional: up to the text
     rows.push_back(row);
-    row.shared = whole_pages(row.prompt - 2); // unconditional: up to the speech starts
+    row.shared = shares_prefix ? row.prompt - 2 : 0; // unconditional: up to the speech starts
     rows.push_back(row);
   }
   return rows;

@@ -42,13 +42,14 @@ struct PlaceIndex {
 };
 
 /// Pages that all utterances of one voice and emotion read: the keys and values of the positions up to the end of the
-/// text in an unconditional row, which hold no text, only its length. A shorter text uses a prefix of them. Their first
-/// page (conditioning alone) serves conditional rows too. Read by many rows in one step, they come from the L2 cache.
+/// text in an unconditional row, which hold no text, only its length. A shorter text uses a prefix of them, and so do
+/// conditional rows, up to the end of the conditioning. Read by many rows in one step, they come from the L2 cache.
 struct SharedPrefix {
   Hash128 voice;
   float exaggeration = 0;
   std::vector<std::int32_t> pages;
-  int users = 0; // places
+  int length = 0; // positions that have been computed
+  int users = 0;  // places
 };
 
 /// Requests that enter together.
@@ -56,6 +57,7 @@ struct Newcomers {
   std::vector<int> places;
   std::vector<Prompt> prompts;
   std::vector<std::vector<std::int32_t>> pages; // of each prompt
+  std::vector<int> shared;                      // positions of each prompt that lie in shared pages
   std::vector<int> cond_rows, uncond_rows;      // rows of the prefill's logits
   std::int64_t rows = 0;                        // of all prompts
 };
@@ -72,7 +74,7 @@ public:
       : model_(model, options.invariant), num_pages_(options.num_pages), cache_(model_.make_cache(num_pages_)),
         places_(static_cast<std::size_t>(options.max_batch)) {
     const int longest_prompt = model.prompt_length(static_cast<std::size_t>(model.config().text_pos_rows - 2));
-    max_pages_ = KvCache::pages_for(longest_prompt + longest_history);
+    max_pages_ = 1 + KvCache::pages_for(longest_prompt + longest_history); // shared and own positions round up apart
     make_state(options.max_batch);
     model_.prepare(std::max<std::int64_t>(2LL * options.max_batch, CudaT3::prompt_rows));
     capture(2LL * options.max_batch);
@@ -164,6 +166,7 @@ private:
     state_.speech_positions = at::zeros({2 * places}, longs);
     state_.positions = at::full({2 * places}, -1, ints);
     block_table_ = at::full({2 * places, max_pages_}, KvCache::scratch_page, ints);
+    shared_ = at::zeros({2 * places}, ints);
     batch_ = at::empty({4, CudaT3::bucket(2LL * max_batch)}, ints);
     for (Report& report : reports_) {
       const auto pinned = at::TensorOptions(at::kInt).pinned_memory(true);
@@ -186,8 +189,8 @@ private:
   /// Decodes one token of the first @p rows rows of batch_.
   void run_step(std::int64_t rows) {
     const auto part = [&](int i) { return batch_[i].narrow(0, 0, rows); };
-    const at::Tensor logits =
-        model_.decode(part(0), {state_.tokens, state_.speech_positions, state_.positions, block_table_}, cache_);
+    const at::Tensor logits = model_.decode(
+        part(0), {state_.tokens, state_.speech_positions, state_.positions, block_table_, shared_}, cache_);
     sample(logits, part(1), part(2), part(3), state_, vocabulary());
   }
 
@@ -254,7 +257,7 @@ private:
   }
 
   void check(const DecodeRequest& request) const {
-    check_can_fit(model_.model(), request, num_pages_);
+    check_can_fit(request, pages_for(request, 0), num_pages_);
     if (request.max_tokens > longest_history) {
       throw std::invalid_argument("an utterance of " + std::to_string(request.max_tokens) +
                                   " speech tokens; this decoder holds at most " + std::to_string(longest_history));
@@ -274,17 +277,16 @@ private:
     ++prefix.users;
     Place place{std::move(request), call_, &prefix};
     const auto length = static_cast<int>(prompt.size(1));
-    const int conditioning = 2 + model_.model().config().perceiver_queries;
-    const int text_end = length - 2; // before the two speech starts
     for (int row = 0; row < rows; ++row) {
-      const int shared = (row == 0 ? conditioning : text_end) / KvCache::page_size;
-      const int first = KvCache::page_size * std::min(shared, static_cast<int>(prefix.pages.size()));
+      const int shared = shared_positions(place.request)[static_cast<std::size_t>(row)];
+      const int first = std::min(shared, prefix.length);
       extend(prefix, shared);
-      std::vector<std::int32_t> pages(prefix.pages.begin(), prefix.pages.begin() + shared);
-      const auto own = cache_.reserve(length + place.request.max_tokens - shared * KvCache::page_size);
+      std::vector<std::int32_t> pages(prefix.pages.begin(), prefix.pages.begin() + KvCache::pages_for(shared));
+      const auto own = cache_.reserve(length + place.request.max_tokens - shared);
       pages.insert(pages.end(), own.begin(), own.end());
       place.pages.insert(place.pages.end(), own.begin(), own.end());
       newcomers.pages.push_back(std::move(pages));
+      newcomers.shared.push_back(shared);
       newcomers.prompts.push_back({prompt[row].narrow(0, first, length - first), first});
       newcomers.rows += length - first;
     }
@@ -292,18 +294,42 @@ private:
     ++active_;
   }
 
+  /// Leading positions of each row of @p request that a prefix holds: the conditioning, and up to the speech starts.
+  [[nodiscard]] std::array<int, 2> shared_positions(const DecodeRequest& request) const {
+    return {2 + model_.model().config().perceiver_queries, model_.model().prompt_length(request.text_ids.size()) - 2};
+  }
+
+  /// Pages that @p request takes, those by which its prefix grows from @p prefix_length positions included.
+  [[nodiscard]] int pages_for(const DecodeRequest& request, int prefix_length) const {
+    const int positions = model_.model().prompt_length(request.text_ids.size()) + request.max_tokens;
+    int pages = 0;
+    int longest = prefix_length;
+    for (int row = 0; row < rows_of(request); ++row) {
+      const int shared = shared_positions(request)[static_cast<std::size_t>(row)];
+      pages += KvCache::pages_for(positions - shared);
+      longest = std::max(longest, shared);
+    }
+    return pages + KvCache::pages_for(longest) - KvCache::pages_for(prefix_length);
+  }
+
   /// Whether the pages for @p request are free; forgets prefixes that nobody uses if that helps.
   bool has_room_for(const DecodeRequest& request) {
-    const int needed = pages_needed(model_.model(), request);
-    for (auto prefix = prefixes_.begin(); needed > cache_.free_pages() && prefix != prefixes_.end();) {
-      if (prefix->users > 0) {
+    SharedPrefix& own = prefix_of(request);
+    const auto fits = [&] { return pages_for(request, own.length) <= cache_.free_pages(); };
+    for (auto prefix = prefixes_.begin(); !fits() && prefix != prefixes_.end();) {
+      if (prefix->users > 0 || &*prefix == &own) {
         ++prefix;
         continue;
       }
       cache_.release(prefix->pages);
       prefix = prefixes_.erase(prefix);
     }
-    return needed <= cache_.free_pages();
+    if (!fits() && own.users == 0) { // it may be longer than this request needs
+      cache_.release(own.pages);
+      own.pages.clear();
+      own.length = 0;
+    }
+    return fits();
   }
 
   SharedPrefix& prefix_of(const DecodeRequest& request) {
@@ -315,11 +341,12 @@ private:
     return prefixes_.emplace_back(SharedPrefix{request.voice->content_hash, request.exaggeration, {}});
   }
 
-  /// Makes @p prefix at least @p count pages long; the prompt that asks for it writes the new ones.
-  void extend(SharedPrefix& prefix, int count) {
-    while (static_cast<int>(prefix.pages.size()) < count) {
+  /// Makes @p prefix at least @p length positions long; the prompt that asks for it computes the new ones.
+  void extend(SharedPrefix& prefix, int length) {
+    while (static_cast<int>(prefix.pages.size()) < KvCache::pages_for(length)) {
       prefix.pages.push_back(cache_.reserve(1).front());
     }
+    prefix.length = std::max(prefix.length, length);
   }
 
   /// A block table on the host, one row for each list.
@@ -336,7 +363,8 @@ private:
   void start(const Newcomers& newcomers) {
     const at::Device device = model_.model().device();
     set_state(newcomers);
-    const at::Tensor logits = model_.prefill(newcomers.prompts, upload(table_of(newcomers.pages), device), cache_);
+    const at::Tensor logits = model_.prefill(newcomers.prompts, upload(table_of(newcomers.pages), device),
+                                             upload(newcomers.shared, device), cache_);
     sample(logits, upload(newcomers.places, device), upload(newcomers.cond_rows, device),
            upload(newcomers.uncond_rows, device), state_, vocabulary());
   }
@@ -351,6 +379,7 @@ private:
     at::Tensor key = at::zeros({count, 3}, at::kInt);
     at::Tensor table = at::full({count, 2, max_pages_}, KvCache::scratch_page, at::kInt);
     at::Tensor positions = at::full({count, 2}, -1, at::kInt);
+    at::Tensor shared = at::zeros({count, 2}, at::kInt);
     for (std::int64_t i = 0; i < count; ++i) {
       const DecodeRequest& request = places_[static_cast<std::size_t>(newcomers.places[i])]->request;
       const SamplingParams& s = request.sampling;
@@ -362,6 +391,7 @@ private:
                               at::kInt));
       for (int row = 0; row < rows_of(request); ++row) {
         table[i][row].copy_(pages[newcomers.cond_rows[i] + row]);
+        shared[i][row] = newcomers.shared[newcomers.cond_rows[i] + row];
         positions[i][row] = model_.model().prompt_length(request.text_ids.size()) - 1;
       }
     }
@@ -381,6 +411,7 @@ private:
     state_.positions.index_copy_(0, index.sequences, upload(positions.flatten(), device));
     state_.tokens.index_fill_(0, index.sequences, 0);
     state_.speech_positions.index_fill_(0, index.sequences, 0);
+    shared_.index_copy_(0, index.sequences, upload(shared.flatten(), device));
     block_table_.index_copy_(0, index.sequences, upload(table.view({2 * count, max_pages_}), device));
   }
 
@@ -428,6 +459,7 @@ private:
   std::list<SharedPrefix> prefixes_;
   PlaceState state_;
   at::Tensor block_table_; // [sequences, max_pages] int32
+  at::Tensor shared_;      // [sequences] int32: see Pages
   at::Tensor batch_; // [4, most rows] int32: of each row its sequence; of each utterance its place and its two rows
   std::vector<int> laid_out_; // the sequences in it
   bool batch_is_valid_ = false;

@@ -8,6 +8,7 @@
 #include "engine/models/chatterbox/decoder.h"
 
 #include <memory>
+#include <vector>
 
 namespace audiobookd::engine::cuda {
 
@@ -18,10 +19,11 @@ struct CudaDecoderOptions {
   int max_batch = 0;     ///< utterances decoded together, at most 4096
   int num_pages = 0;     ///< pages of bf16 KV cache for all of them
   bool invariant = true; ///< tokens do not depend on the company, to the bit; false: faster, see CudaT3
+  std::vector<AttentionHead> alignment_heads{}; ///< heads whose attention to the text is reported
 };
 
 /// A decoder for @p model, which lies on a GPU and must outlive it. Must be made on the stream it will run on, not the
-/// default one: it captures graphs.
+/// default one: it captures graphs. @throws std::invalid_argument naming an alignment head that does not exist.
 std::unique_ptr<chatterbox::Decoder> make_cuda_decoder(const chatterbox::T3& model, const CudaDecoderOptions& options);
 
 } // namespace audiobookd::engine::cuda

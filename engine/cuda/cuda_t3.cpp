@@ -147,15 +147,17 @@ at::Tensor CudaT3::decode(const at::Tensor& rows, const Sequences& sequences, Kv
                              sequences.speech_positions, sequences.positions);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
-    at::Tensor qkv = qkv_.run(rms_norm(step.residual, layer.input_norm, Llama::rms_eps), layer.qkv);
-    Pages pages{cache.keys(static_cast<int>(i)), cache.values(static_cast<int>(i)), sequences.block_table};
-    rope_append(qkv, model_.backbone().rope_table(), step.positions, rows, pages);
-    finish_layer(layer, decode_attention(qkv, step.positions, rows, pages), step.residual);
+    const at::Tensor qkv = qkv_.run(rms_norm(step.residual, layer.input_norm, Llama::rms_eps), layer.qkv);
+    Pages pages{cache.keys(static_cast<int>(i)), cache.values(static_cast<int>(i)), sequences.block_table,
+                sequences.shared};
+    finish_layer(layer, decode_attention(qkv, model_.backbone().rope_table(), step.positions, rows, pages),
+                 step.residual);
   }
   return logits(rms_norm(step.residual, model_.backbone().norm(), Llama::rms_eps));
 }
 
-at::Tensor CudaT3::prefill(const std::vector<Prompt>& prompts, const at::Tensor& block_table, KvCache& cache) {
+at::Tensor CudaT3::prefill(const std::vector<Prompt>& prompts, const at::Tensor& block_table, const at::Tensor& shared,
+                           KvCache& cache) {
   const Packing packing = pack(prompts, model_.device());
   std::vector<at::Tensor> rows;
   for (const Prompt& prompt : prompts) {
@@ -165,7 +167,7 @@ at::Tensor CudaT3::prefill(const std::vector<Prompt>& prompts, const at::Tensor&
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
     at::Tensor qkv = qkv_.run(rms_norm(residual, layer.input_norm, Llama::rms_eps), layer.qkv);
-    Pages pages{cache.keys(static_cast<int>(i)), cache.values(static_cast<int>(i)), block_table};
+    Pages pages{cache.keys(static_cast<int>(i)), cache.values(static_cast<int>(i)), block_table, shared};
     rope_append(qkv, model_.backbone().rope_table(), packing.positions, packing.sequences, pages);
     finish_layer(layer, attend(packing, qkv, pages), residual);
   }

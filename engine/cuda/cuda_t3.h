@@ -28,6 +28,7 @@ struct Sequences {
   at::Tensor speech_positions; // [sequences] int64: its speech position
   at::Tensor positions;        // [sequences] int32: its position in the cache; negative: parked
   at::Tensor block_table;      // [sequences, max_pages] int32
+  at::Tensor shared;           // [sequences] int32: see Pages
 };
 
 class CudaT3 {
@@ -52,10 +53,11 @@ public:
 
   /// Runs prompts and stores their keys and values.
   /// @param prompts at most max_prompts; positions before `first` may be written by another prompt of the same call.
-  /// @param block_table [prompts, max_pages] int32 on the GPU.
+  /// @param block_table [prompts, max_pages] int32, @param shared [prompts] int32, on the GPU: see Pages.
   /// @return speech logits of each prompt's last position, [bucket(prompts), speech_vocab] fp32, rows strided;
   /// rows past the prompts are meaningless.
-  [[nodiscard]] at::Tensor prefill(const std::vector<Prompt>& prompts, const at::Tensor& block_table, KvCache& cache);
+  [[nodiscard]] at::Tensor prefill(const std::vector<Prompt>& prompts, const at::Tensor& block_table,
+                                   const at::Tensor& shared, KvCache& cache);
 
   /// One decode step; may be captured in a CUDA graph if its bucket is prepared.
   /// @param rows [bucket] int32: the sequences that take part. @return speech logits [bucket, speech_vocab] fp32, rows

@@ -28,10 +28,13 @@ at::Tensor rms_norm(const at::Tensor& residual, const at::Tensor& weight, double
 at::Tensor silu_mul(const at::Tensor& gate_up);
 
 /// Where rows keep their keys and values: bf16 pages [num_pages, num_heads, page_size, head_dim] of one layer.
+/// A sequence begins with positions that it may share with others, to the position: they fill pages from the first
+/// position on, the sequence's own positions fill the pages after those from their first position on.
 struct Pages {
   at::Tensor keys;
   at::Tensor values;
-  at::Tensor block_table; // [sequences, max_pages] int32
+  at::Tensor block_table; // [sequences, max_pages] int32: shared pages, then own ones
+  at::Tensor shared;      // [sequences] int32: how many positions lie in shared pages
 };
 
 /// Rotates queries and keys of @p qkv in place and writes keys and values to the cache; parked rows are left alone.
@@ -40,11 +43,12 @@ struct Pages {
 void rope_append(at::Tensor& qkv, const at::Tensor& cos_sin, const at::Tensor& positions, const at::Tensor& sequences,
                  Pages& pages);
 
-/// Attention of one new position a row over its cached positions 0..position.
-/// @param qkv as left by rope_append(). @param positions, sequences as there. Head sizes 16, 32, 64 and 128.
-/// @return [rows, heads * dim] bf16; undefined values for parked rows
-at::Tensor decode_attention(const at::Tensor& qkv, const at::Tensor& positions, const at::Tensor& sequences,
-                            const Pages& pages);
+/// Rotates the query and key of one new position a row, writes its key and value to the cache and attends over the
+/// positions 0..position.
+/// @param qkv [rows, 3 * heads * dim] bf16. @param cos_sin, positions, sequences as for rope_append(). Head sizes 16,
+/// 32, 64 and 128. @return [rows, heads * dim] bf16; undefined values for parked rows
+at::Tensor decode_attention(const at::Tensor& qkv, const at::Tensor& cos_sin, const at::Tensor& positions,
+                            const at::Tensor& sequences, Pages& pages);
 
 /// Keys and values of cached positions, laid flat.
 struct FlatKeysValues {

@@ -33,14 +33,21 @@ public:
       rows.push_back({prompt[0], 0});
       rows.push_back({prompt[1], 0});
     }
-    return model_.prefill(rows, block_table.narrow(0, 0, static_cast<std::int64_t>(rows.size())), cache_);
+    const auto count = static_cast<std::int64_t>(rows.size());
+    return model_.prefill(rows, block_table.narrow(0, 0, count), nothing_shared(count, block_table), cache_);
   }
   at::Tensor decode(const Step& step) override {
     const at::Tensor all = at::arange(step.tokens.size(0), step.positions.options());
-    return model_.decode(all, {step.tokens, step.speech_positions, step.positions, step.block_table}, cache_);
+    return model_.decode(all,
+                         {step.tokens, step.speech_positions, step.positions, step.block_table,
+                          nothing_shared(step.block_table.size(0), step.block_table)},
+                         cache_);
   }
 
 private:
+  static at::Tensor nothing_shared(std::int64_t sequences, const at::Tensor& block_table) {
+    return at::zeros({sequences}, block_table.options());
+  }
   CudaT3 model_;
   KvCache cache_;
 };

@@ -88,32 +88,97 @@ TEST(GpuDecodeKernels, SwigluMatchesAten) {
   EXPECT_LT(relative_error(engine::cuda::silu_mul(gate_up), expected), 4e-3);
 }
 
+/// Keys and values of sequences, in pages as decode_kernels.h has them and flat.
+struct PagedCache {
+  Pages pages;
+  at::Tensor flat_keys, flat_values; // [sequences, heads, positions, dim]
+
+  PagedCache(const std::vector<int>& shared, int heads, int dim, int positions)
+      : flat_keys(random_bf16({static_cast<std::int64_t>(shared.size()), heads, positions, dim})),
+        flat_values(random_bf16(flat_keys.sizes())) {
+    const auto sequences = static_cast<std::int64_t>(shared.size());
+    const int per_sequence = KvCache::pages_for(positions) + 1;
+    pages.keys = random_bf16({sequences * per_sequence + 1, heads, 32, dim});
+    pages.values = random_bf16(pages.keys.sizes());
+    pages.block_table = at::randperm(sequences * per_sequence, at::kLong).add(1).to(at::kInt).view({sequences, -1});
+    for (std::int64_t s = 0; s < sequences; ++s) {
+      const int split = shared[static_cast<std::size_t>(s)];
+      for (int p = 0; p < positions; ++p) {
+        const int slot = p < split ? p : (split + 31) / 32 * 32 + p - split;
+        const auto page = pages.block_table[s][slot / 32].item<std::int64_t>();
+        pages.keys[page].select(1, slot % 32).copy_(flat_keys[s].select(1, p));
+        pages.values[page].select(1, slot % 32).copy_(flat_values[s].select(1, p));
+      }
+    }
+    pages.block_table = pages.block_table.to(test_device());
+    pages.shared = at::tensor(shared, at::kInt).to(test_device());
+  }
+};
+
 TEST(GpuDecodeKernels, AttentionOverRaggedPagesMatchesAten) {
   for (const auto& [heads, dim] : {std::pair{4, 16}, {3, 32}, {16, 64}, {2, 128}}) {
     SCOPED_TRACE(std::to_string(heads) + " heads of " + std::to_string(dim));
     at::manual_seed(3);
+    constexpr int rows = 40;
+    constexpr int longest = 200;
+    std::vector<int> shared, positions;
     std::mt19937 random(3);
-    constexpr int rows = 50;
-    constexpr int max_pages = 9;
-    std::vector<int> order(rows * max_pages);
-    std::iota(order.begin(), order.end(), 1);
-    std::shuffle(order.begin(), order.end(), random);
-    std::vector<int> positions;
     for (int row = 0; row < rows; ++row) {
-      positions.push_back(row < 4 ? row * 31 : std::uniform_int_distribution<int>(0, max_pages * 32 - 1)(random));
+      positions.push_back(row < 8 ? row * 25 : std::uniform_int_distribution<int>(0, longest - 1)(random));
+      shared.push_back(row % 3 == 0 ? 0 : std::uniform_int_distribution<int>(0, positions.back())(random));
     }
+    PagedCache cache(shared, heads, dim, longest);
+    const at::Tensor table = engine::llama3_rope_table(longest, dim).to(test_device());
     const at::Tensor qkv = random_bf16({rows, 3 * heads * dim});
-    const Pages pages{random_bf16({rows * max_pages + 1, heads, 32, dim}),
-                      random_bf16({rows * max_pages + 1, heads, 32, dim}),
-                      at::tensor(order, at::kInt).view({rows, max_pages}).to(test_device())};
     const at::Tensor at_positions = at::tensor(positions, at::kInt).to(test_device());
-    const at::Tensor sequences = at::randperm(rows, at::kLong).to(test_device());
-    const engine::kernels::PagedRows reference{pages.keys.to(at::kFloat), pages.values.to(at::kFloat),
-                                               pages.block_table.index_select(0, sequences), at_positions};
-    EXPECT_LT(relative_error(engine::cuda::decode_attention(qkv, at_positions, sequences.to(at::kInt), pages),
-                             engine::kernels::decode_attention_reference(qkv.to(at::kFloat), reference)),
-              4e-3);
+    // Row r continues sequence order[r], which is as long as the row's position says.
+    const at::Tensor order = at::arange(rows, at::kInt).to(test_device());
+    at::Tensor rotated = qkv.clone();
+    PagedCache expected_cache = cache;
+    expected_cache.pages.keys = cache.pages.keys.clone();
+    expected_cache.pages.values = cache.pages.values.clone();
+    engine::cuda::rope_append(rotated, table, at_positions, order, expected_cache.pages);
+    const at::Tensor actual = engine::cuda::decode_attention(qkv, table, at_positions, order, cache.pages);
+    EXPECT_TRUE(at::equal(cache.pages.keys, expected_cache.pages.keys));
+    EXPECT_TRUE(at::equal(cache.pages.values, expected_cache.pages.values));
+    for (int row = 0; row < rows; ++row) {
+      const at::Tensor new_row = rotated[row].view({3, heads, dim}).to(at::kFloat);
+      const auto with_new = [&](const at::Tensor& flat, int part) {
+        return at::cat({flat[row].narrow(1, 0, positions[row]).to(at::kFloat), new_row[part].unsqueeze(1)}, 1);
+      };
+      const at::Tensor scores =
+          at::matmul(with_new(cache.flat_keys, 1), new_row[0].unsqueeze(2)) / std::sqrt(1.0 * dim);
+      const at::Tensor expected = (at::softmax(scores, 1) * with_new(cache.flat_values, 2)).sum(1);
+      EXPECT_LT(relative_error(actual[row].view({heads, dim}), expected), 6e-3) << "row " << row;
+    }
   }
+}
+
+TEST(GpuDecodeKernels, RopeRotatesAsTheModelDoesAndParkedRowsAreLeftAlone) {
+  at::manual_seed(4);
+  constexpr int heads = 2;
+  constexpr int dim = 64;
+  PagedCache cache({0, 40, 7}, heads, dim, 64);
+  const at::Tensor table = engine::llama3_rope_table(64, dim).to(test_device());
+  const at::Tensor before = random_bf16({3, 3 * heads * dim});
+  const at::Tensor keys_before = cache.pages.keys.clone();
+  at::Tensor qkv = before.clone();
+  const at::Tensor positions = at::tensor({33, 50, -1}, at::kInt).to(test_device());
+  engine::cuda::rope_append(qkv, table, positions, at::arange(3, positions.options()), cache.pages);
+  const at::Tensor pairs = before.narrow(0, 0, 2).view({2, 3, heads, 2, dim / 2}).to(at::kFloat);
+  const at::Tensor angles = table.index_select(0, positions.narrow(0, 0, 2).to(at::kLong)).view({2, 1, 2, dim / 2});
+  const at::Tensor cosines = angles.select(2, 0);
+  const at::Tensor sines = angles.select(2, 1);
+  for (const int part : {0, 1}) {
+    const at::Tensor low = pairs.select(1, part).select(2, 0);
+    const at::Tensor high = pairs.select(1, part).select(2, 1);
+    const at::Tensor expected = at::stack({low * cosines - high * sines, high * cosines + low * sines}, 2);
+    const at::Tensor actual = qkv.narrow(0, 0, 2).view({2, 3, heads, 2, dim / 2}).select(1, part);
+    EXPECT_LT(relative_error(actual, expected), 4e-3) << part;
+  }
+  EXPECT_TRUE(at::equal(qkv[2], before[2]));
+  // One new position of the first sequence and one of the second.
+  EXPECT_EQ((cache.pages.keys != keys_before).any(-1).any(1).sum().item<int>(), 2);
 }
 
 /// Tiny, and with the width of the published model but few layers.
@@ -145,7 +210,11 @@ TEST(GpuCudaT3, PromptsAndStepsAreCloseToFp32) {
       positions[row] = prompts.back().embeddings.size(0);
     }
     const at::Tensor on_device = table.to(test_device());
-    EXPECT_LT(relative_error(half.prefill(prompts, on_device, half_cache).narrow(0, 0, rows), expected_prefill), 2e-2);
+    const at::Tensor no_shared = at::zeros({32}, on_device.options());
+    EXPECT_LT(
+        relative_error(half.prefill(prompts, on_device, no_shared.narrow(0, 0, rows), half_cache).narrow(0, 0, rows),
+                       expected_prefill),
+        2e-2);
 
     const at::Tensor tokens = at::randint(0, 6561, {32}, at::kLong).to(test_device());
     const at::Tensor ones = at::ones({32}, at::kLong).to(test_device());
@@ -153,7 +222,7 @@ TEST(GpuCudaT3, PromptsAndStepsAreCloseToFp32) {
     const at::Tensor expected =
         model->decode(tokens, ones, {all_rows, positions.to(test_device())}, full_cache).narrow(0, 0, rows);
     const at::Tensor actual = half.decode(at::arange(32, all_rows.options()),
-                                          {tokens, ones, positions.to(test_device()), all_rows}, half_cache);
+                                          {tokens, ones, positions.to(test_device()), all_rows, no_shared}, half_cache);
     EXPECT_LT(relative_error(actual.narrow(0, 0, rows), expected), 2e-2);
   }
 }
@@ -167,15 +236,16 @@ TEST(GpuCudaT3, APromptGoesOnFromWhatTheCacheHoldsToTheBit) {
     const at::Tensor prompt = (at::randn({150, model->config().hidden_size}) * 0.1).to(test_device());
     const at::Tensor other = (at::randn({77, model->config().hidden_size}) * 0.1).to(test_device());
     const at::Tensor table = at::tensor({1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, at::kInt).view({2, 5}).to(test_device());
-    const at::Tensor whole = half.prefill({{prompt, 0}, {other, 0}}, table, cache).narrow(0, 0, 2).clone();
-    // Two prompts share the first 96 positions: one writes them, the other begins behind them, in one call.
-    const at::Tensor shared =
-        at::tensor({11, 12, 13, 14, 15, 11, 12, 13, 4, 5}, at::kInt).view({2, 5}).to(test_device());
-    const at::Tensor both = half.prefill({{prompt, 0}, {prompt.narrow(0, 96, 54), 96}}, shared, cache);
+    const auto ints = [](std::initializer_list<int> values) { return at::tensor(values, at::kInt).to(test_device()); };
+    const at::Tensor whole =
+        half.prefill({{prompt, 0}, {other, 0}}, table, ints({0, 0}), cache).narrow(0, 0, 2).clone();
+    // Two prompts share the first 70 positions: one writes them, the other begins behind them, in one call.
+    const at::Tensor shared = ints({11, 12, 13, 14, 15, 16, 11, 12, 13, 4, 5, 6}).view({2, 6});
+    const at::Tensor both = half.prefill({{prompt, 0}, {prompt.narrow(0, 70, 80), 70}}, shared, ints({70, 70}), cache);
     EXPECT_TRUE(at::equal(both[0], whole[0]));
     EXPECT_TRUE(at::equal(both[1], whole[0]));
     // And alone, from pages that were written before.
-    const at::Tensor rest = half.prefill({{prompt.narrow(0, 64, 86), 64}}, table.narrow(0, 0, 1), cache);
+    const at::Tensor rest = half.prefill({{prompt.narrow(0, 64, 86), 64}}, table.narrow(0, 0, 1), ints({0}), cache);
     EXPECT_TRUE(at::equal(rest[0], whole[0]));
   }
 }

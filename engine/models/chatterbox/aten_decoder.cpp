@@ -35,7 +35,7 @@ AtenDecoder::AtenDecoder(const T3& model, int max_batch, int num_pages, std::vec
 int AtenDecoder::admit(std::deque<DecodeRequest>& waiting) {
   int admitted = 0;
   while (!waiting.empty() && free_places() > 0) {
-    check_can_fit(model_, waiting.front(), num_pages_);
+    check_can_fit(waiting.front(), pages_needed(model_, waiting.front()), num_pages_);
     if (pages_needed(model_, waiting.front()) > cache_.free_pages()) {
       break;
     }

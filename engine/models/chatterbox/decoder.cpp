@@ -41,12 +41,11 @@ int pages_needed(const T3& model, const DecodeRequest& request) {
   return rows_of(request) * KvCache::pages_for(positions);
 }
 
-void check_can_fit(const T3& model, const DecodeRequest& request, int num_pages) {
-  const int needed = pages_needed(model, request);
-  if (needed > num_pages) {
+void check_can_fit(const DecodeRequest& request, int needed_pages, int num_pages) {
+  if (needed_pages > num_pages) {
     throw std::invalid_argument("text of " + std::to_string(request.text_ids.size()) + " tokens with up to " +
-                                std::to_string(request.max_tokens) + " speech tokens needs " + std::to_string(needed) +
-                                " cache pages; there are " + std::to_string(num_pages));
+                                std::to_string(request.max_tokens) + " speech tokens needs " +
+                                std::to_string(needed_pages) + " cache pages; there are " + std::to_string(num_pages));
   }
 }
 

@@ -72,8 +72,8 @@ private:
 /// Cache pages that @p request reserves when it is admitted, over all its rows.
 [[nodiscard]] int pages_needed(const T3& model, const DecodeRequest& request);
 
-/// @throws std::invalid_argument naming the request's size when it does not fit into @p num_pages pages.
-void check_can_fit(const T3& model, const DecodeRequest& request, int num_pages);
+/// @throws std::invalid_argument naming the request's size when the pages it needs are more than there are.
+void check_can_fit(const DecodeRequest& request, int needed_pages, int num_pages);
 
 /// @throws std::invalid_argument naming a head that @p model does not have.
 void check_heads(const T3& model, const std::vector<AttentionHead>& heads);
