@@ -39,6 +39,11 @@ public:
   /// @param x [batch, in, length], zero in its padding. @param mask of the result. @return [batch, out, length']
   [[nodiscard]] at::Tensor operator()(const at::Tensor& x, const at::Tensor& mask) const;
 
+  [[nodiscard]] const ConvShape& shape() const noexcept { return shape_; }
+  /// [out, in, kernel], weight normalisation folded.
+  [[nodiscard]] const at::Tensor& weight() const noexcept { return weight_; }
+  [[nodiscard]] const at::Tensor& bias() const noexcept { return bias_; }
+
 private:
   ConvShape shape_;
   at::Tensor weight_; // [out, in, kernel]
@@ -51,6 +56,11 @@ public:
   MaskedConvTranspose1d(const StateDict& weights, const std::string& name, const ConvShape& shape, WeightForm form);
   /// As MaskedConv1d.
   [[nodiscard]] at::Tensor operator()(const at::Tensor& x, const at::Tensor& mask) const;
+
+  [[nodiscard]] const ConvShape& shape() const noexcept { return shape_; }
+  /// [in, out, kernel], weight normalisation folded.
+  [[nodiscard]] const at::Tensor& weight() const noexcept { return weight_; }
+  [[nodiscard]] const at::Tensor& bias() const noexcept { return bias_; }
 
 private:
   ConvShape shape_;

@@ -26,6 +26,10 @@ public:
   /// @return [batch, rows, out]
   [[nodiscard]] at::Tensor operator()(const at::Tensor& x, const at::Tensor& mask) const;
 
+  /// [out, num_taps * in], the taps in the order of their rows.
+  [[nodiscard]] const at::Tensor& weight() const noexcept { return weight_; }
+  [[nodiscard]] const at::Tensor& bias() const noexcept { return bias_; }
+
 private:
   std::int64_t num_taps_;
   std::int64_t first_tap_;

@@ -28,7 +28,24 @@ struct FlowConditions {
   at::Tensor prompt_mel; // [frames, mel_channels], zero where there is nothing to continue from
 };
 
-class CfmDecoder {
+/// Integrates the flow of packed utterances.
+class FlowSolver {
+public:
+  FlowSolver() = default;
+  virtual ~FlowSolver() = default;
+  FlowSolver(const FlowSolver&) = delete;
+  FlowSolver& operator=(const FlowSolver&) = delete;
+
+  /// Integrates from @p noise to the mel spectrogram; no synchronisation with the device between steps.
+  /// @param noise [frames, mel_channels] standard normal. @param num_steps at least 1.
+  /// @param probe sees x_after_step1, x_after_step2, …
+  /// @return [frames, mel_channels] natural-log mel, prompt frames included
+  [[nodiscard]] virtual at::Tensor solve(const at::Tensor& noise, const FlowConditions& conditions,
+                                         const PackedRows& frames, int num_steps, const Probe& probe) const = 0;
+};
+
+/// The exact solver, fp32 through ATen, on any device.
+class CfmDecoder final : public FlowSolver {
 public:
   /// @param weights the dictionary at "flow.".
   CfmDecoder(const FlowConfig& config, const StateDict& weights);
@@ -44,12 +61,8 @@ public:
   /// (1 + w) conditional - w unconditional. @param pair [2, frames, mel_channels]. @return [frames, mel_channels]
   [[nodiscard]] static at::Tensor guide(const at::Tensor& pair);
 
-  /// Integrates from @p noise to the mel spectrogram; no synchronisation with the device between steps.
-  /// @param noise [frames, mel_channels] standard normal. @param num_steps at least 1.
-  /// @param probe sees x_after_step1, x_after_step2, …
-  /// @return [frames, mel_channels] natural-log mel, prompt frames included
   [[nodiscard]] at::Tensor solve(const at::Tensor& noise, const FlowConditions& conditions, const PackedRows& frames,
-                                 int num_steps, const Probe& probe = {}) const;
+                                 int num_steps, const Probe& probe) const override;
 
   [[nodiscard]] const FlowEstimator& estimator() const noexcept { return estimator_; }
 

@@ -24,28 +24,6 @@ namespace audiobookd::engine::chatterbox {
 
 class FlowEstimator {
 public:
-  /// @param weights the dictionary at "flow.decoder.estimator.".
-  FlowEstimator(const FlowConfig& config, const StateDict& weights);
-
-  /// @param times [n] fp32 in [0, 1]. @return [n, 4 * channels]
-  [[nodiscard]] at::Tensor time_embedding(const at::Tensor& times) const;
-
-  /// All that the network needs to know of @p times, computed once for every step of a solution.
-  /// @param times [n] fp32. @return [n, stages, channels]; row i belongs to forward() at times[i]
-  [[nodiscard]] at::Tensor time_biases(const at::Tensor& times) const;
-
-  /// The mask that forward() wants for @p frames.
-  [[nodiscard]] at::Tensor mask(const PackedRows& frames) const { return final_block_.conv.mask(frames); }
-
-  /// @param input [batch, frames, in_channels] contiguous: x, mu, speaker and prompt mel side by side. All batch
-  /// entries (the guided one and the unguided one) have the row layout of @p frames.
-  /// @param time_bias [stages, channels]. @param mask from mask().
-  /// @param probe sees down_resnet, down_attn, down_conv, mid_out, up_conv and final_block, [batch, frames, channels].
-  /// @return dx/dt, [batch, frames, mel_channels]
-  [[nodiscard]] at::Tensor forward(const at::Tensor& input, const at::Tensor& time_bias, const PackedRows& frames,
-                                   const at::Tensor& mask, const Probe& probe = {}) const;
-
-private:
   /// Causal convolution, layer norm over channels, Mish.
   struct ConvBlock {
     ConvBlock(const StateDict& weights, const std::string& name, std::int64_t in, std::int64_t out);
@@ -87,6 +65,35 @@ private:
     std::optional<WindowConv> conv;
   };
 
+  /// @param weights the dictionary at "flow.decoder.estimator.".
+  FlowEstimator(const FlowConfig& config, const StateDict& weights);
+
+  /// @param times [n] fp32 in [0, 1]. @return [n, 4 * channels]
+  [[nodiscard]] at::Tensor time_embedding(const at::Tensor& times) const;
+
+  /// All that the network needs to know of @p times, computed once for every step of a solution.
+  /// @param times [n] fp32. @return [n, stages, channels]; row i belongs to forward() at times[i]
+  [[nodiscard]] at::Tensor time_biases(const at::Tensor& times) const;
+
+  /// The mask that forward() wants for @p frames.
+  [[nodiscard]] at::Tensor mask(const PackedRows& frames) const { return final_block_.conv.mask(frames); }
+
+  /// @param input [batch, frames, in_channels] contiguous: x, mu, speaker and prompt mel side by side. All batch
+  /// entries (the guided one and the unguided one) have the row layout of @p frames.
+  /// @param time_bias [stages, channels]. @param mask from mask().
+  /// @param probe sees down_resnet, down_attn, down_conv, mid_out, up_conv and final_block, [batch, frames, channels].
+  /// @return dx/dt, [batch, frames, mel_channels]
+  [[nodiscard]] at::Tensor forward(const at::Tensor& input, const at::Tensor& time_bias, const PackedRows& frames,
+                                   const at::Tensor& mask, const Probe& probe = {}) const;
+
+  // The weights, for implementations in other arithmetic.
+  [[nodiscard]] std::int64_t in_channels() const noexcept { return in_channels_; }
+  [[nodiscard]] const std::vector<Stage>& stages() const noexcept { return stages_; } ///< down, middle …, up
+  [[nodiscard]] const ConvBlock& final_block() const noexcept { return final_block_; }
+  [[nodiscard]] const at::Tensor& final_weight() const noexcept { return final_weight_; } ///< [mel_channels, channels]
+  [[nodiscard]] const at::Tensor& final_bias() const noexcept { return final_bias_; }     ///< [mel_channels]
+
+private:
   [[nodiscard]] static std::vector<Stage> make_stages(const FlowConfig& config, const StateDict& weights);
   void stack_time_layers(const FlowConfig& config, const StateDict& weights);
   [[nodiscard]] static at::Tensor run(const Stage& stage, const at::Tensor& x, const at::Tensor& time_bias,

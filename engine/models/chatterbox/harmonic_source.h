@@ -19,6 +19,9 @@ public:
   /// The fundamental and its overtones.
   [[nodiscard]] std::int64_t num_harmonics() const noexcept { return num_harmonics_; }
 
+  /// From the harmonics to one signal, weight [1, num_harmonics].
+  [[nodiscard]] const Linear& merge() const noexcept { return merge_; }
+
   /// @param f0 [frames] Hz; 10 Hz and less means unvoiced.
   /// @param phase [num_harmonics] initial phases in [-pi, pi); the fundamental's is taken as 0.
   /// @param noise [num_harmonics, frames * samples_per_frame] standard normal.

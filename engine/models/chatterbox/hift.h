@@ -26,32 +26,24 @@ struct VocoderInput {
   at::Tensor noise; // [harmonics + 1, frames * samples_per_frame] standard normal
 };
 
-class Hift {
+/// Turns mel spectrograms into waveforms.
+class Vocoder {
 public:
-  /// @param weights the dictionary at "mel2wav.".
-  Hift(const HiftConfig& config, std::int64_t mel_channels, const StateDict& weights);
-
-  /// 480: the upsampling rates times the hop of the inverse transform.
-  [[nodiscard]] std::int64_t samples_per_frame() const noexcept { return samples_per_frame_; }
-  [[nodiscard]] const HarmonicSource& source() const noexcept { return source_; }
-  [[nodiscard]] const ShortFourier& fourier() const noexcept { return fourier_; }
+  Vocoder() = default;
+  virtual ~Vocoder() = default;
+  Vocoder(const Vocoder&) = delete;
+  Vocoder& operator=(const Vocoder&) = delete;
 
   /// Renders utterances of any lengths together.
-  /// @param probe sees f0 [frames] and source [samples] of each utterance, and what decode() shows.
+  /// @param probe sees f0 [frames] and source [samples] of each utterance.
   /// @return for each utterance [frames * samples_per_frame], clamped to +-0.99
-  [[nodiscard]] std::vector<at::Tensor> render(std::span<const VocoderInput> inputs, const Probe& probe = {}) const;
+  [[nodiscard]] virtual std::vector<at::Tensor> render(std::span<const VocoderInput> inputs,
+                                                       const Probe& probe) const = 0;
+};
 
-  /// @param mel [batch, mel_channels, longest], zero in the padding. @param lengths frames of each.
-  /// @return F0 in Hz, [batch, longest], meaningless in the padding
-  [[nodiscard]] at::Tensor predict_f0(const at::Tensor& mel, std::span<const std::int64_t> lengths) const;
-
-  /// From mel and source to samples. @param mel, lengths as in predict_f0(). @param sources [samples] of each.
-  /// @param probe sees source_stft, conv_pre, up0 …, source_down0 …, source_res0 …, res0, conv_post [batch, channels,
-  /// time], and magnitude and spec_phase [bins, time] of each utterance.
-  [[nodiscard]] std::vector<at::Tensor> decode(const at::Tensor& mel, std::span<const std::int64_t> lengths,
-                                               std::span<const at::Tensor> sources, const Probe& probe = {}) const;
-
-private:
+/// The exact vocoder, fp32 through ATen, on any device.
+class Hift final : public Vocoder {
+public:
   /// Three pairs of dilated and plain convolutions around Snake activations, each with a residual.
   struct ResidualBlock {
     ResidualBlock(const StateDict& weights, std::int64_t channels, std::int64_t kernel, std::span<const int> dilations);
@@ -81,6 +73,31 @@ private:
     std::vector<ResidualBlock> residuals;
   };
 
+  /// @param weights the dictionary at "mel2wav.".
+  Hift(const HiftConfig& config, std::int64_t mel_channels, const StateDict& weights);
+
+  /// 480: the upsampling rates times the hop of the inverse transform.
+  [[nodiscard]] std::int64_t samples_per_frame() const noexcept { return samples_per_frame_; }
+  [[nodiscard]] const HarmonicSource& source() const noexcept { return source_; }
+  [[nodiscard]] const ShortFourier& fourier() const noexcept { return fourier_; }
+  [[nodiscard]] const MaskedConv1d& conv_pre() const noexcept { return conv_pre_; }
+  [[nodiscard]] const std::vector<Stage>& stages() const noexcept { return stages_; }
+  [[nodiscard]] const MaskedConv1d& conv_post() const noexcept { return conv_post_; }
+
+  /// @param probe sees what decode() shows, too.
+  [[nodiscard]] std::vector<at::Tensor> render(std::span<const VocoderInput> inputs, const Probe& probe) const override;
+
+  /// @param mel [batch, mel_channels, longest], zero in the padding. @param lengths frames of each.
+  /// @return F0 in Hz, [batch, longest], meaningless in the padding
+  [[nodiscard]] at::Tensor predict_f0(const at::Tensor& mel, std::span<const std::int64_t> lengths) const;
+
+  /// From mel and source to samples. @param mel, lengths as in predict_f0(). @param sources [samples] of each.
+  /// @param probe sees source_stft, conv_pre, up0 …, source_down0 …, source_res0 …, res0, conv_post [batch, channels,
+  /// time], and magnitude and spec_phase [bins, time] of each utterance.
+  [[nodiscard]] std::vector<at::Tensor> decode(const at::Tensor& mel, std::span<const std::int64_t> lengths,
+                                               std::span<const at::Tensor> sources, const Probe& probe = {}) const;
+
+private:
   void add_stages(const HiftConfig& config, const StateDict& weights);
   [[nodiscard]] at::Tensor run(std::size_t stage, const at::Tensor& x, const at::Tensor& source_spectrum,
                                std::span<const std::int64_t> lengths, const Probe& probe) const;

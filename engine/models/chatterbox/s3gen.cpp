@@ -4,6 +4,7 @@
 #include "engine/kernels/philox_noise.h"
 
 #include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
 #include <algorithm>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/StringUtil.h>
@@ -11,6 +12,11 @@
 #include <numbers>
 #include <numeric>
 #include <stdexcept>
+
+#ifdef AUDIOBOOKD_WITH_CUDA
+#include "engine/cuda/cuda_flow.h"
+#include "engine/cuda/cuda_hift.h"
+#endif
 
 namespace audiobookd::engine::chatterbox {
 namespace {
@@ -58,6 +64,26 @@ private:
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
+/// While it lives, ATen on a GPU multiplies matrices in bf16 and keeps norms and the sums of residuals in fp32.
+class HalfProducts {
+public:
+  explicit HalfProducts(bool on)
+      : before_(at::autocast::is_autocast_enabled(at::kCUDA)), dtype_(at::autocast::get_autocast_dtype(at::kCUDA)) {
+    at::autocast::set_autocast_enabled(at::kCUDA, on);
+    at::autocast::set_autocast_dtype(at::kCUDA, at::kBFloat16);
+  }
+  ~HalfProducts() {
+    at::autocast::set_autocast_enabled(at::kCUDA, before_);
+    at::autocast::set_autocast_dtype(at::kCUDA, dtype_);
+  }
+  HalfProducts(const HalfProducts&) = delete;
+  HalfProducts& operator=(const HalfProducts&) = delete;
+
+private:
+  bool before_;
+  at::ScalarType dtype_;
+};
+
 /// Order in which requests are taken: equal step counts together, long ones first, so that a pass has little padding.
 std::vector<const SynthesisRequest*> by_steps_and_length(std::span<const SynthesisRequest> requests) {
   std::vector<const SynthesisRequest*> order;
@@ -85,6 +111,34 @@ Requests next_pass(Requests rest, std::int64_t limit) {
   return rest.first(count);
 }
 
+void require_gpu(at::Device device) {
+#ifdef AUDIOBOOKD_WITH_CUDA
+  if (device.is_cuda()) {
+    return;
+  }
+#endif
+  throw std::invalid_argument("S3Gen computes in half precision on a GPU only, not on device \"" + device.str() + "\"");
+}
+
+/// The bf16 counterpart of @p decoder on a GPU.
+std::unique_ptr<const FlowSolver> make_half_solver([[maybe_unused]] const CfmDecoder& decoder) {
+#ifdef AUDIOBOOKD_WITH_CUDA
+  return std::make_unique<cuda::CudaFlow>(decoder);
+#else
+  return nullptr;
+#endif
+}
+
+/// The bf16 counterpart of @p vocoder; null where the kernels do not suit its dimensions, which the fp32 one serves.
+std::unique_ptr<const Vocoder> make_half_vocoder([[maybe_unused]] const Hift& vocoder) {
+#ifdef AUDIOBOOKD_WITH_CUDA
+  if (cuda::CudaHift::suits(vocoder)) {
+    return std::make_unique<cuda::CudaHift>(vocoder);
+  }
+#endif
+  return nullptr;
+}
+
 } // namespace
 
 S3Gen::S3Gen(const FlowConfig& flow, const HiftConfig& hift, const StateDict& weights, const S3GenOptions& options)
@@ -94,6 +148,11 @@ S3Gen::S3Gen(const FlowConfig& flow, const HiftConfig& hift, const StateDict& we
   device_ = vocoder_.fourier().window().device();
   if (frames_per_pass_ == 0) {
     frames_per_pass_ = device_.is_cpu() ? 1 : cuda_frames_per_pass;
+  }
+  if (options.half_precision) {
+    require_gpu(device_);
+    half_solver_ = make_half_solver(decoder_);
+    half_vocoder_ = make_half_vocoder(vocoder_);
   }
   fade_ = make_fade(device_);
 }
@@ -189,6 +248,11 @@ VocoderInput S3Gen::vocoder_input(const SynthesisRequest& request, const at::Ten
   return {mel, phase.mul_(2).sub_(1).mul_(std::numbers::pi).to(device_), noise};
 }
 
+at::Tensor S3Gen::mean_of(const at::Tensor& tokens, const PackedRows& rows) {
+  const HalfProducts half(half_solver_ != nullptr);
+  return encoder_.forward(tokens, rows).to(at::kFloat);
+}
+
 std::vector<at::Tensor> S3Gen::mel_spectrograms(Requests requests, StageSeconds& seconds, const Probe& probe) {
   std::vector<std::int64_t> lengths;
   for (const SynthesisRequest* request : requests) {
@@ -196,13 +260,14 @@ std::vector<at::Tensor> S3Gen::mel_spectrograms(Requests requests, StageSeconds&
   }
   const PackedRows rows(std::move(lengths), device_);
   const StageTimer encoder_timer(device_);
-  const at::Tensor mu = encoder_.forward(packed_tokens(requests), rows);
+  const at::Tensor mu = mean_of(packed_tokens(requests), rows);
   seconds.encoder += encoder_timer.seconds();
 
   const StageTimer cfm_timer(device_);
   const PackedRows frames = rows.stretched(FlowEncoder::frames_per_token);
-  const at::Tensor mel = decoder_.solve(start_noise(requests, frames), conditions(requests, mu, frames), frames,
-                                        requests[0]->cfm_steps, probe);
+  const FlowSolver& solver = half_solver_ ? *half_solver_ : decoder_;
+  const at::Tensor mel = solver.solve(start_noise(requests, frames), conditions(requests, mu, frames), frames,
+                                      requests[0]->cfm_steps, probe);
   std::vector<at::Tensor> own;
   for (std::int64_t i = 0; i < frames.count(); ++i) {
     const SynthesisRequest& request = *requests[static_cast<std::size_t>(i)];
@@ -219,7 +284,8 @@ std::vector<at::Tensor> S3Gen::waveforms(Requests requests, std::span<const at::
   for (std::size_t i = 0; i < requests.size(); ++i) {
     inputs.push_back(vocoder_input(*requests[i], mels[i]));
   }
-  std::vector<at::Tensor> waves = vocoder_.render(inputs, probe);
+  const Vocoder& vocoder = half_vocoder_ ? *half_vocoder_ : vocoder_;
+  std::vector<at::Tensor> waves = vocoder.render(inputs, probe);
   for (at::Tensor& wave : waves) {
     const std::int64_t faded = std::min(fade_.size(0), wave.size(0));
     wave.narrow(0, 0, faded).mul_(fade_.narrow(0, 0, faded));

@@ -15,6 +15,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <variant>
 #include <vector>
@@ -53,11 +54,14 @@ struct S3GenOptions {
   /// by itself, which keeps its data in cache and makes it independent of its company to the bit; on CUDA enough to
   /// fill the chip.
   std::int64_t frames_per_pass = 0;
+  /// bf16 through kernels of our own instead of fp32 through ATen; on a GPU only.
+  bool half_precision = false;
 };
 
 class S3Gen {
 public:
   /// @param weights the root of s3gen.safetensors; only "flow." and "mel2wav." are taken.
+  /// @throws std::invalid_argument when half precision is asked for where there is none.
   S3Gen(const FlowConfig& flow, const HiftConfig& hift, const StateDict& weights, const S3GenOptions& options = {});
 
   /// Synthesises all requests. They are put into passes by step count and length, so their order does not matter.
@@ -88,6 +92,8 @@ private:
   void check(const SynthesisRequest& request, std::size_t index) const;
   void check_noise(const SynthesisRequest& request, const std::string& name) const;
   [[nodiscard]] at::Tensor packed_tokens(std::span<const SynthesisRequest* const> requests) const;
+  /// mu, [frames, 80] fp32. @param tokens of packed_tokens().
+  [[nodiscard]] at::Tensor mean_of(const at::Tensor& tokens, const PackedRows& rows);
   [[nodiscard]] FlowConditions conditions(std::span<const SynthesisRequest* const> requests, const at::Tensor& mu,
                                           const PackedRows& frames) const;
   [[nodiscard]] at::Tensor start_noise(std::span<const SynthesisRequest* const> requests,
@@ -99,8 +105,10 @@ private:
   std::int64_t frames_per_pass_;
   FlowEncoder encoder_;
   CfmDecoder decoder_;
+  std::unique_ptr<const FlowSolver> half_solver_; // null: decoder_ itself solves
   Hift vocoder_;
-  at::Tensor fade_; // [960]
+  std::unique_ptr<const Vocoder> half_vocoder_; // null: vocoder_ itself renders
+  at::Tensor fade_;                             // [960]
 };
 
 } // namespace audiobookd::engine::chatterbox

@@ -23,6 +23,9 @@ public:
 
   /// Periodic Hann, [n_fft].
   [[nodiscard]] const at::Tensor& window() const noexcept { return window_; }
+  /// What a frame is multiplied with, and what a spectrum is multiplied with; both [n_fft + 2, n_fft].
+  [[nodiscard]] const at::Tensor& analysis_basis() const noexcept { return analysis_basis_; }
+  [[nodiscard]] const at::Tensor& synthesis_basis() const noexcept { return synthesis_basis_; }
 
 private:
   [[nodiscard]] at::Tensor overlap_add(const at::Tensor& frames) const;

@@ -1,0 +1,32 @@
+// Attention of sequences of different lengths to themselves, heads of 64, bf16 with fp32 sums. Hopper only (sm_90a).
+// Launches on the given stream and returns at once; a sequence's result does not depend on its company.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_runtime_api.h>
+
+namespace audiobookd::engine::cuda {
+
+inline constexpr int attention_head_size = 64;
+/// Queries of one sequence and head that a thread block carries at a time.
+inline constexpr int attention_tile = 128;
+
+/// Part of the work: queries `tile` * attention_tile … of a sequence, all heads.
+struct AttentionTile {
+  int sequence;
+  int tile;
+};
+
+struct AttentionBatch {
+  const int* starts;          ///< [sequences + 1] cumulative lengths
+  const AttentionTile* tiles; ///< [num_tiles] all tiles of all sequences, those of long sequences first
+  int num_tiles;
+  int rows; ///< of all sequences
+  int heads;
+};
+
+/// @param qkv [rows, 3 * heads * 64]: queries, keys, values. @param out [rows, heads * 64]
+/// @throws c10::Error when the launch fails.
+void flow_attention(const __nv_bfloat16* qkv, const AttentionBatch& batch, __nv_bfloat16* out, cudaStream_t stream);
+
+} // namespace audiobookd::engine::cuda

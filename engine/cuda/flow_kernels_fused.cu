@@ -1,0 +1,102 @@
+#include "engine/cuda/flow_kernels_fused.cuh"
+#include "engine/cuda/tensor_map.h"
+
+#include <algorithm>
+#include <c10/cuda/CUDAException.h>
+
+namespace audiobookd::engine::cuda {
+namespace {
+
+int multiprocessors() {
+  int device = 0;
+  int count = 0;
+  C10_CUDA_CHECK(cudaGetDevice(&device));
+  C10_CUDA_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
+  return count;
+}
+
+template <Chain chain>
+void launch(FusedParams& params, cudaStream_t stream) {
+  params.tiles = (params.rows + tile_rows - 1) / tile_rows;
+  const int pairs = std::min((params.tiles + cluster_blocks - 1) / cluster_blocks, multiprocessors() / cluster_blocks);
+  C10_CUDA_CHECK(cudaFuncSetAttribute(fused_kernel<chain>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(pairs * cluster_blocks));
+  config.blockDim = dim3(tile_threads);
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {cluster_blocks, 1, 1};
+  config.attrs = &cluster;
+  config.numAttrs = 1;
+  C10_CUDA_CHECK(cudaLaunchKernelEx(&config, fused_kernel<chain>, params));
+}
+
+CUtensorMap tile_map(const __nv_bfloat16* data, int rows, int columns) {
+  return matrix_map(data, rows, columns, tile_rows, tile_depth);
+}
+
+} // namespace
+
+void fused_convolution(const FusedConvolution& layer, const Rows& x, const int* positions, __nv_bfloat16* out, int rows,
+                       cudaStream_t stream) {
+  FusedParams params{};
+  params.first = tile_map(x.data, rows, x.columns);
+  params.chunks_per_tap = x.columns / tile_depth;
+  params.first_chunks = convolution_taps * params.chunks_per_tap;
+  params.weights = layer.weights;
+  params.positions = positions;
+  params.bias = layer.bias;
+  params.norm = layer.norm;
+  params.addend = layer.addend;
+  params.out = out;
+  params.rows = rows;
+  if (layer.norm.weight == nullptr) {
+    launch<Chain::convolution>(params, stream);
+  } else {
+    launch<Chain::convolution_mish>(params, stream);
+  }
+}
+
+void fused_entrance(const FusedEntrance& layer, const Rows& y, const Rows& x, const int* positions, float* residual,
+                    __nv_bfloat16* qkv, int rows, cudaStream_t stream) {
+  FusedParams params{};
+  params.first = tile_map(y.data, rows, y.columns);
+  params.second = tile_map(x.data, rows, x.columns);
+  params.chunks_per_tap = y.columns / tile_depth;
+  params.first_chunks = convolution_taps * params.chunks_per_tap;
+  params.second_chunks = x.columns / tile_depth;
+  params.weights = layer.weights;
+  params.positions = positions;
+  params.bias = layer.bias;
+  params.norm = layer.norm;
+  params.addend = layer.shortcut_bias;
+  params.projection_bias = layer.projection_bias;
+  params.residual = residual;
+  params.out = qkv;
+  params.rows = rows;
+  launch<Chain::entrance>(params, stream);
+}
+
+void fused_block(const FusedBlock& layer, const __nv_bfloat16* attended, float* residual, __nv_bfloat16* out, int rows,
+                 cudaStream_t stream) {
+  FusedParams params{};
+  params.first = tile_map(attended, rows, fused_inner);
+  params.first_chunks = fused_inner / tile_depth;
+  params.weights = layer.weights;
+  params.bias = layer.out_bias;
+  params.widen_bias = layer.widen_bias;
+  params.addend = layer.narrow_bias;
+  params.projection_bias = layer.projection_bias;
+  params.residual = residual;
+  params.out = out;
+  params.rows = rows;
+  if (layer.projection_bias == nullptr) {
+    launch<Chain::last_block>(params, stream);
+  } else {
+    launch<Chain::block>(params, stream);
+  }
+}
+
+} // namespace audiobookd::engine::cuda

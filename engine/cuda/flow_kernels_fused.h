@@ -1,0 +1,75 @@
+// Fused kernels of the flow estimator for its published width: 256 channels, 8 heads of 64, feed-forward 1024.
+//
+// One thread block carries 128 rows through a chain of matrix products whose intermediate results never leave the chip:
+// a residual block with the first attention's projections, or a whole transformer block from the attention's result to
+// the next attention's projections. The residual stream lives in fp32 registers meanwhile. Hopper only (sm_90a).
+//
+// A LayerNorm's scale and shift before a product belong to the product's weights and bias (fold_norm()): the kernels
+// only centre and scale by the deviation.
+//
+// Every function launches on @p stream and returns at once; all pointers are device memory, matrices row-major and
+// contiguous. Weights come from pack_weights(). Throws c10::Error when a launch fails.
+#pragma once
+
+#include "engine/cuda/flow_kernels.h"
+
+#include <cstdint>
+#include <cuda_bf16.h>
+#include <cuda_runtime_api.h>
+
+namespace audiobookd::engine::cuda {
+
+inline constexpr int fused_channels = 256;
+inline constexpr int fused_inner = 512; ///< heads * head size
+inline constexpr int fused_feed_forward = 1024;
+
+/// A bf16 matrix [rows, columns]; columns a multiple of 64.
+struct Rows {
+  const __nv_bfloat16* data;
+  int columns;
+};
+
+/// Causal convolution of three taps, then Mish(LayerNorm(· + bias)) + addend where @p norm is given, · + bias
+/// elsewhere.
+struct FusedConvolution {
+  const __nv_bfloat16* weights; ///< pack_weights([256, 3 * columns], 256)
+  const float* bias;            ///< [256]
+  NormWeights norm;             ///< null weights: no norm and no Mish
+  const float* addend;          ///< [256]; read only where there is a norm
+};
+
+/// @param positions [rows], a row's place in its sequence. @param out bf16 [rows, 256]
+void fused_convolution(const FusedConvolution& layer, const Rows& x, const int* positions, __nv_bfloat16* out, int rows,
+                       cudaStream_t stream);
+
+/// Second half of a residual block and the projections of the attention that follows.
+struct FusedEntrance {
+  const __nv_bfloat16* weights; ///< convolution, shortcut and query-key-value weights, packed one after another
+  const float* bias;            ///< of the convolution
+  NormWeights norm;
+  const float* shortcut_bias;
+  const float* projection_bias; ///< [1536]
+};
+
+/// residual = Mish(LayerNorm(conv(y))) + shortcut(x); qkv = normalised residual times Wqkv.
+/// @param y [rows, 256]. @param x [rows, columns]. @param residual fp32 [rows, 256]. @param qkv bf16 [rows, 1536]
+void fused_entrance(const FusedEntrance& layer, const Rows& y, const Rows& x, const int* positions, float* residual,
+                    __nv_bfloat16* qkv, int rows, cudaStream_t stream);
+
+/// A transformer block after its attention.
+struct FusedBlock {
+  const __nv_bfloat16* weights; ///< output projection, feed-forward slices by turns, next query-key-value weights
+  const float* out_bias;
+  const float* widen_bias;
+  const float* narrow_bias;
+  const float* projection_bias; ///< [1536]; null: this is the last block of its stage
+};
+
+/// residual += attended Wo + bo; residual += feed_forward(normalised residual); out = normalised residual times
+/// Wqkv, or the residual itself after the last block of a stage.
+/// @param attended [rows, 512]. @param residual fp32 [rows, 256]; left as it was after the last block.
+/// @param out bf16 [rows, 1536], or [rows, 256] after the last block
+void fused_block(const FusedBlock& layer, const __nv_bfloat16* attended, float* residual, __nv_bfloat16* out, int rows,
+                 cudaStream_t stream);
+
+} // namespace audiobookd::engine::cuda
