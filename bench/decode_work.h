@@ -4,7 +4,7 @@
 // Counted are rows that draw a token, whatever else a step computes. Each step reads all weights of the backbone and of
 // the speech head once, and of each row the keys and values of its positions so far. Positions that rows of one voice
 // share are counted apart: every row reads them, but together they are one copy, which the L2 cache can serve. A prompt
-// counts all its positions, shared or not. Embeddings, activations and logits are left out (2 % of a full batch's
+// counts the positions that it does not share. Embeddings, activations and logits are left out (2 % of a full batch's
 // bytes).
 #pragma once
 

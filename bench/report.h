@@ -18,7 +18,7 @@ Json settings(const Options& options, const std::vector<BenchUtterance>& workloa
 /// Adds wall clock, x real time and tokens a second.
 void add_rates(Json& result, const std::vector<BenchUtterance>& workload, double seconds);
 
-/// Seconds and shares of @p activity by class of kernel, and how much of it the GPU was idle. Shares are of the
+/// Shares of @p activity by class of kernel, largest first, and how much of it the GPU was idle. They are of the
 /// stretch that was watched, so those of classes and "idle" add up to 1 where streams do not overlap.
 Json shares(const GpuActivity& activity);
 
