@@ -23,10 +23,10 @@ const char* const usage =
     "  --shares                   where the GPU's time goes, by class of kernel and by name\n"
     "  --profile FILE             a trace (Chrome JSON) that https://ui.perfetto.dev opens\n"
     "  --profile-seconds N        how long --shares and --profile look; default 2\n"
-    "Loading, warm-up and the measuring of ceilings are not in the figure. Lengths are forced; book renders a text, "
-    "whose\n"
-    "utterances are as long as the model makes them (of synthetic weights: as long as predicted). Profiling slows the\n"
-    "program down, so --shares and --profile watch the middle of a second run: every figure is of the first.\n";
+    "Loading, warm-up and the measuring of ceilings are not in the figure. Lengths are forced; book renders a text,\n"
+    "whose utterances are as long as the model makes them (of synthetic weights: as long as predicted).\n"
+    "Profiling slows the program down, so --shares and --profile watch the middle of a second run: every figure is\n"
+    "of the first.\n";
 
 namespace {
 
@@ -37,6 +37,19 @@ int positive(const std::string& name, const std::string& value) {
     throw std::invalid_argument(name + " is \"" + value + "\"; expected a number from 1 to 1000000");
   }
   return static_cast<int>(number);
+}
+
+/// @throws std::invalid_argument where values are unknown, missing or do not go together.
+void check(const Options& options) {
+  if (options.checkpoint.empty()) {
+    throw std::invalid_argument("--checkpoint is missing");
+  }
+  if (options.dtype != "auto" && options.dtype != "fp32" && options.dtype != "bf16") {
+    throw std::invalid_argument("--dtype is \"" + options.dtype + "\"; expected auto, fp32 or bf16");
+  }
+  if (options.shares && options.device == "cpu") {
+    throw std::invalid_argument("--shares counts GPU kernels: it needs --device cuda");
+  }
 }
 
 } // namespace
@@ -80,12 +93,7 @@ Options parse_options(int argc, char** argv) {
       *numbers.at(name) = positive(name, argv[i]);
     }
   }
-  if (options.checkpoint.empty()) {
-    throw std::invalid_argument("--checkpoint is missing");
-  }
-  if (options.shares && options.device == "cpu") {
-    throw std::invalid_argument("--shares counts GPU kernels: it needs --device cuda");
-  }
+  check(options);
   return options;
 }
 
