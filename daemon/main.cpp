@@ -196,21 +196,7 @@ int run_render(CommandLine line) {
   }
 }
 
-int run(const CommandLine& line, bool is_render) {
-  try {
-    return is_render ? run_render(line) : run_daemon(line);
-  } catch (const daemon::ConfigError& error) {
-    std::cerr << "audiobookd: " << error.what() << '\n';
-    return wrong_usage;
-  } catch (const std::exception& error) {
-    std::cerr << "audiobookd: " << error.what() << '\n';
-    return failed;
-  }
-}
-
-} // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   CLI::App app{"Renders long documents as MP3 audiobooks with the Chatterbox TTS model.\n"
                "With --config: takes jobs from Redis until told to stop.",
                "audiobookd"};
@@ -232,5 +218,19 @@ int main(int argc, char** argv) {
   if (!line.check_config) {
     daemon::let_waiting_threads_sleep(argv);
   }
-  return run(line, render->parsed());
+  return render->parsed() ? run_render(line) : run_daemon(line);
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const daemon::ConfigError& error) {
+    std::cerr << "audiobookd: " << error.what() << '\n';
+    return wrong_usage;
+  } catch (const std::exception& error) {
+    std::cerr << "audiobookd: " << error.what() << '\n';
+    return failed;
+  }
 }
