@@ -78,13 +78,13 @@ void check(const Utterance& u) {
 }
 
 std::unique_ptr<chatterbox::Decoder> make_decoder(const chatterbox::T3& t3, [[maybe_unused]] bool half, int max_batch,
-                                                  int num_pages) {
+                                                  int num_pages, const std::vector<AttentionHead>& heads) {
 #ifdef AUDIOBOOKD_WITH_CUDA
   if (half && t3.device().is_cuda()) {
-    return cuda::make_cuda_decoder(t3, {max_batch, num_pages});
+    return cuda::make_cuda_decoder(t3, {.max_batch = max_batch, .num_pages = num_pages, .alignment_heads = heads});
   }
 #endif
-  return std::make_unique<chatterbox::AtenDecoder>(t3, max_batch, num_pages);
+  return std::make_unique<chatterbox::AtenDecoder>(t3, max_batch, num_pages, heads);
 }
 
 int threads_of(const EngineOptions& options) {
@@ -114,7 +114,7 @@ Engine::Impl::Impl(const EngineOptions& options)
   const int rows = 2;
   const int longest = t3_->prompt_length(static_cast<std::size_t>(config_.t3.text_pos_rows - 2)) + max_new_tokens;
   const int pages = rows * std::max(max_batch * KvCache::pages_for(typical_positions), KvCache::pages_for(longest));
-  decoder_ = make_decoder(*t3_, half, max_batch, pages);
+  decoder_ = make_decoder(*t3_, half, max_batch, pages, options.alignment_heads);
 
   info_.model = "chatterbox-" + config_.variant;
   info_.device = device_name(device_);
@@ -370,6 +370,9 @@ void Engine::Impl::decode(Session& session) {
     if (result.speech_tokens.empty()) {
       fail(session, result.id, "the model produced no speech for this text");
       continue;
+    }
+    if (result.alignment.num_heads > 0) {
+      session.sink.aligned(result.id, result.alignment);
     }
     session.sink.tokens(result.id, result.speech_tokens);
     to_synthesis(session, result.id, std::move(result.speech_tokens), result.hit_token_limit);

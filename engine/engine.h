@@ -5,6 +5,7 @@
 // stays behind this header.
 #pragma once
 
+#include "engine/alignment.h"
 #include "engine/utterance.h"
 
 #include <cstddef>
@@ -35,6 +36,9 @@ public:
   virtual ~Sink() = default;
   /// The speech tokens of @p id are complete; synthesis follows. Keep them to resume without decoding again.
   virtual void tokens(UtteranceId id, std::span<const std::int32_t> speech_tokens) = 0;
+  /// What EngineOptions::alignment_heads attended to while @p id was decoded, before its tokens(). Never called without
+  /// such heads.
+  virtual void aligned(UtteranceId /*id*/, const Alignment& /*alignment*/) {}
   /// The waveform of @p id is complete.
   virtual void finished(UtteranceId id, Waveform waveform) = 0;
   /// @p id cannot be rendered; the others go on.
@@ -47,7 +51,8 @@ struct EngineOptions {
   std::string dtype = "auto";       ///< of T3: "fp32", "bf16" (a GPU, or a CPU with AMX) or "auto": bf16 where it can
   int max_batch = 0;                ///< utterances decoded together; 0: by device
   int synthesis_batch = 0;          ///< utterances in one S3Gen launch at most; 0: by device
-  int cpu_threads = 0;              ///< threads for CPU arithmetic, shared by both stages; 0: all cores
+  std::vector<AttentionHead> alignment_heads; ///< of T3, for Sink::aligned(); none by default, at no cost
+  int cpu_threads = 0;                        ///< threads for CPU arithmetic, shared by both stages; 0: all cores
 };
 
 /// What is loaded; constant for the life of the engine.
@@ -82,7 +87,7 @@ class Engine {
 public:
   /// Loads a checkpoint folder.
   /// @throws std::runtime_error naming file, tensor or field: missing files, tensors missing or unexpected (all of
-  /// them at once), wrong shapes, a device that does not exist.
+  /// them at once), wrong shapes, a device that does not exist. std::invalid_argument naming a wrong option.
   static std::unique_ptr<Engine> load(const EngineOptions& options);
   ~Engine();
   Engine(const Engine&) = delete;

@@ -75,7 +75,9 @@ public:
         places_(static_cast<std::size_t>(options.max_batch)) {
     const int longest_prompt = model.prompt_length(static_cast<std::size_t>(model.config().text_pos_rows - 2));
     max_pages_ = 1 + KvCache::pages_for(longest_prompt + longest_history); // shared and own positions round up apart
+    check_heads(model, options.alignment_heads);
     make_state(options.max_batch);
+    make_watch(options.max_batch, options.alignment_heads);
     model_.prepare(std::max<std::int64_t>(2LL * options.max_batch, CudaT3::prompt_rows));
     capture(2LL * options.max_batch);
   }
@@ -144,6 +146,7 @@ private:
     std::uint64_t call = 0;
     at::Tensor active, drawn; // [places] int32
     at::Tensor history;       // [places, longest_history] int32
+    at::Tensor attended;      // [places, longest_history, heads] int16; undefined without alignment heads
     at::cuda::CUDAEvent ready;
   };
 
@@ -176,6 +179,23 @@ private:
     }
   }
 
+  void make_watch(int max_batch, const std::vector<AttentionHead>& heads) {
+    if (heads.empty()) {
+      return;
+    }
+    const std::int64_t places = max_batch + 1;
+    const auto count = static_cast<std::int64_t>(heads.size());
+    watch_.heads = heads;
+    watch_.begin = model_.model().text_begin();
+    watch_.lengths = at::zeros({2 * places}, state_.active.options());
+    watch_.attended = at::zeros({2 * places, count}, state_.active.options());
+    state_.attended = watch_.attended;
+    state_.attended_history = at::zeros({places, longest_history, count}, state_.active.options().dtype(at::kShort));
+    for (Report& report : reports_) {
+      report.attended = at::zeros(state_.attended_history.sizes(), at::TensorOptions(at::kShort).pinned_memory(true));
+    }
+  }
+
   [[nodiscard]] int no_place() const { return static_cast<int>(places_.size()); }
 
   /// Starting prompts takes a pass over all weights: while the batch is well filled, a few free places are awaited, but
@@ -190,7 +210,7 @@ private:
   void run_step(std::int64_t rows) {
     const auto part = [&](int i) { return batch_[i].narrow(0, 0, rows); };
     const at::Tensor logits = model_.decode(
-        part(0), {state_.tokens, state_.speech_positions, state_.positions, block_table_, shared_}, cache_);
+        part(0), {state_.tokens, state_.speech_positions, state_.positions, block_table_, shared_, watch_}, cache_);
     sample(logits, part(1), part(2), part(3), state_, vocabulary());
   }
 
@@ -403,6 +423,7 @@ private:
     state_.top_k.index_copy_(0, index.places, on_device.select(1, 2).contiguous());
     state_.params.index_copy_(0, index.places, upload(params, device));
     state_.key.index_copy_(0, index.places, upload(key, device));
+    watch(newcomers, index);
     state_.drawn.index_fill_(0, index.places, 0);
     state_.active.index_fill_(0, index.places, 1);
     at::Tensor seen = at::zeros({count, state_.seen.size(1)}, at::kInt);
@@ -415,13 +436,41 @@ private:
     block_table_.index_copy_(0, index.sequences, upload(table.view({2 * count, max_pages_}), device));
   }
 
+  /// Tells the watch about the texts of @p newcomers; their prompts draw a token of which nothing is known.
+  void watch(const Newcomers& newcomers, const PlaceIndex& index) {
+    if (watch_.heads.empty()) {
+      return;
+    }
+    std::vector<int> lengths;
+    for (const int place : newcomers.places) {
+      lengths.push_back(text_length(places_[static_cast<std::size_t>(place)]->request));
+      lengths.push_back(0); // the unconditional row
+    }
+    watch_.lengths.index_copy_(0, index.sequences, upload(lengths, model_.model().device()));
+    watch_.attended.index_fill_(0, index.sequences, -1);
+  }
+
   /// Asks for the state after the steps launched so far, without waiting.
   void report(Report& report) {
     report.active.copy_(state_.active, /*non_blocking=*/true);
     report.drawn.copy_(state_.drawn, true);
     report.history.copy_(state_.history, true);
+    if (report.attended.defined()) {
+      report.attended.copy_(state_.attended_history, true);
+    }
     report.ready.record();
     report.call = call_;
+  }
+
+  /// What alignment heads attended to at place @p place. @return [count, heads]
+  [[nodiscard]] std::vector<std::int32_t> attended(const Report& report, int place, std::size_t count) const {
+    if (!report.attended.defined()) {
+      return {};
+    }
+    const auto heads = static_cast<std::ptrdiff_t>(watch_.heads.size());
+    const std::int16_t* const row =
+        report.attended.const_data_ptr<std::int16_t>() + place * static_cast<std::ptrdiff_t>(longest_history) * heads;
+    return {row, row + static_cast<std::ptrdiff_t>(count) * heads};
   }
 
   std::vector<DecodeResult> collect(const Report& report) {
@@ -430,11 +479,10 @@ private:
       if (!places_[i] || places_[i]->admitted_after >= report.call || report.active.const_data_ptr<int>()[i] != 0) {
         continue;
       }
-      const DecodeRequest& request = places_[i]->request;
       const int* const tokens = report.history.const_data_ptr<int>() + static_cast<std::ptrdiff_t>(i) * longest_history;
       const std::vector<std::int32_t> drawn(tokens, tokens + report.drawn.const_data_ptr<int>()[i]);
-      results.push_back({request.id, valid_speech_tokens(drawn, model_.model().config()),
-                         !request.forced && drawn.back() != model_.model().config().stop_speech_token});
+      results.push_back(
+          make_result(places_[i]->request, drawn, attended(report, i, drawn.size()), model_.model().config()));
       free_place(i);
     }
     return results;
@@ -458,6 +506,7 @@ private:
   chatterbox::ConditioningCache conditioning_;
   std::list<SharedPrefix> prefixes_;
   PlaceState state_;
+  TextWatch watch_;
   at::Tensor block_table_; // [sequences, max_pages] int32
   at::Tensor shared_;      // [sequences] int32: see Pages
   at::Tensor batch_; // [4, most rows] int32: of each row its sequence; of each utterance its place and its two rows

@@ -1,5 +1,7 @@
 #include "engine/cuda/cuda_t3.h"
 
+#include "engine/cuda/attended_text.h"
+
 #include <ATen/ATen.h>
 #include <algorithm>
 
@@ -150,8 +152,13 @@ at::Tensor CudaT3::decode(const at::Tensor& rows, const Sequences& sequences, Kv
     const at::Tensor qkv = qkv_.run(rms_norm(step.residual, layer.input_norm, Llama::rms_eps), layer.qkv);
     Pages pages{cache.keys(static_cast<int>(i)), cache.values(static_cast<int>(i)), sequences.block_table,
                 sequences.shared};
-    finish_layer(layer, decode_attention(qkv, model_.backbone().rope_table(), step.positions, rows, pages),
-                 step.residual);
+    const at::Tensor& rope = model_.backbone().rope_table();
+    finish_layer(layer, decode_attention(qkv, rope, step.positions, rows, pages), step.residual);
+    for (std::size_t slot = 0; slot < sequences.watch.heads.size(); ++slot) {
+      if (sequences.watch.heads[slot].layer == static_cast<int>(i)) {
+        attended_text(qkv, rope, step.positions, rows, pages, sequences.watch, slot);
+      }
+    }
   }
   return logits(rms_norm(step.residual, model_.backbone().norm(), Llama::rms_eps));
 }

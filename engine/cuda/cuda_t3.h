@@ -9,6 +9,7 @@
 #include "engine/cuda/decode_kernels.h"
 #include "engine/cuda/gemm.h"
 #include "engine/layers/kv_cache.h"
+#include "engine/layers/text_watch.h"
 #include "engine/models/chatterbox/t3.h"
 
 #include <ATen/core/Tensor.h>
@@ -29,6 +30,7 @@ struct Sequences {
   at::Tensor positions;        // [sequences] int32: its position in the cache; negative: parked
   at::Tensor block_table;      // [sequences, max_pages] int32
   at::Tensor shared;           // [sequences] int32: see Pages
+  TextWatch watch{};           // of these sequences
 };
 
 class CudaT3 {

@@ -64,6 +64,11 @@ public:
     handed_out += answer.size();
     return answer;
   }
+  void aligned(UtteranceId id, const engine::Alignment& alignment) override {
+    const std::lock_guard lock(mutex_);
+    EXPECT_EQ(speech_tokens.count(id), 0u) << "it came after the tokens";
+    EXPECT_TRUE(alignments.emplace(id, alignment).second) << "utterance " << id << " came twice";
+  }
   void tokens(UtteranceId id, std::span<const std::int32_t> list) override {
     const std::lock_guard lock(mutex_);
     speech_tokens[id].assign(list.begin(), list.end());
@@ -86,6 +91,7 @@ public:
 
   std::size_t handed_out = 0;
   std::map<UtteranceId, std::vector<std::int32_t>> speech_tokens;
+  std::map<UtteranceId, engine::Alignment> alignments;
   std::map<UtteranceId, engine::Waveform> waveforms;
   std::map<UtteranceId, std::string> failures;
   std::function<void(UtteranceId)> on_tokens;
@@ -239,6 +245,28 @@ TEST(EngineRun, SyntheticWeightsTakeTheirPredictedLength) {
   const auto waveforms = render(*engine, {u});
   EXPECT_EQ(waveforms.at(1).samples.size(), 960u * static_cast<std::size_t>(engine->predict_tokens(u.text)));
   EXPECT_EQ(engine->predict_tokens(u.text), 47); // 30 * 1.55 rounded up
+}
+
+TEST(EngineRun, AlignmentHeadsAreReportedWhenAskedFor) {
+  EngineOptions options = tiny_options();
+  options.alignment_heads = {{1, 0}, {0, 3}};
+  const auto engine = Engine::load(options);
+  Recorder recorder(some_utterances(4));
+  engine->run(recorder, recorder, recorder.stop.get_token());
+  EXPECT_EQ(recorder.alignments.size(), 4u);
+  for (const auto& [id, alignment] : recorder.alignments) {
+    ASSERT_EQ(alignment.num_heads, 2u);
+    ASSERT_EQ(alignment.positions.size(), 2 * recorder.speech_tokens.at(id).size());
+    EXPECT_EQ(alignment.positions[0], -1);
+    EXPECT_TRUE(std::all_of(alignment.positions.begin() + 2, alignment.positions.end(),
+                            [&](std::int32_t p) { return p >= 0 && p < alignment.text_length; }));
+  }
+  options.alignment_heads.clear();
+  Recorder without(some_utterances(4));
+  const auto unwatched = Engine::load(options);
+  unwatched->run(without, without, without.stop.get_token());
+  EXPECT_TRUE(without.alignments.empty());
+  EXPECT_EQ(without.speech_tokens, recorder.speech_tokens);
 }
 
 TEST(EngineKeys, NameWhatTheSamplesDependOn) {
