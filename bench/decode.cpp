@@ -63,10 +63,10 @@ std::vector<cb::DecodeRequest> requests_of(const Model& model, const std::vector
 bool in_bf16(const cb::T3& t3) { return t3.backbone().dtype() == at::kBFloat16; }
 bool uses_cuda_decoder(const cb::T3& t3) { return t3.device().is_cuda() && in_bf16(t3); }
 
-std::unique_ptr<cb::Decoder> make_decoder(const cb::T3& t3, int batch, int pages) {
+std::unique_ptr<cb::Decoder> make_decoder(const cb::T3& t3, int batch, int pages, [[maybe_unused]] bool free_gemm) {
 #ifdef AUDIOBOOKD_WITH_CUDA
   if (uses_cuda_decoder(t3)) {
-    return engine::cuda::make_cuda_decoder(t3, {batch, pages});
+    return engine::cuda::make_cuda_decoder(t3, {batch, pages, !free_gemm});
   }
 #endif
   return std::make_unique<cb::AtenDecoder>(t3, batch, pages);
@@ -195,7 +195,7 @@ public:
     batch_ = options.batch > 0 ? options.batch : std::min(options.utterances, device_.is_cuda() ? 160 : 16);
     const int positions = model_.t3.prompt_length(254) + longest_tokens(model_.config);
     const int pages = std::min(2 * batch_ * engine::KvCache::pages_for(positions), options.cache_pages);
-    decoder_ = make_decoder(model_.t3, batch_, pages);
+    decoder_ = make_decoder(model_.t3, batch_, pages, options.free_gemm);
     load_seconds_ = load_.seconds();
   }
 
@@ -211,6 +211,7 @@ public:
     Json result = settings(options_, workload_);
     result["dtype"] = in_bf16(model_.t3) ? "bf16" : "fp32";
     result["batch"] = batch_;
+    result["gemm"] = options_.free_gemm ? "fastest" : "the same bits for any number of rows";
     result["load_seconds"] = load_seconds_; // the workload and the decoder's graphs included
     result["warm_up_seconds"] = warm_up_seconds;
     add_rates(result, workload_, seconds);

@@ -12,6 +12,7 @@ const char* const usage =
     "usage: audiobook-bench decode|synthesis|engine|book|checkpoint-load --checkpoint DIR [options]\n"
     "  --device cpu|cuda|cuda:N   default cpu\n"
     "  --dtype fp32|bf16|auto     of T3; default auto: bf16 on CUDA and on CPUs with AMX\n"
+    "  --free-gemm                decode: matrix products by the fastest algorithm; tokens may depend on the company\n"
     "  --utterances N             default 154 (40 minutes of audio)\n"
     "  --batch N                  utterances decoded together; default by device\n"
     "  --synthesis-batch N        utterances synthesised together; default by device\n"
@@ -61,7 +62,8 @@ Options parse_options(int argc, char** argv) {
   Options options;
   options.benchmark = argv[1];
   options.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  const std::map<std::string, bool*> switches = {{"--shares", &options.shares}, {"--cold", &options.cold}};
+  const std::map<std::string, bool*> switches = {
+      {"--shares", &options.shares}, {"--cold", &options.cold}, {"--free-gemm", &options.free_gemm}};
   const std::map<std::string, std::string*> strings = {{"--device", &options.device}, {"--dtype", &options.dtype}};
   const std::map<std::string, std::filesystem::path*> paths = {{"--checkpoint", &options.checkpoint},
                                                                {"--profile", &options.profile}};

@@ -13,6 +13,7 @@ struct Options {
   std::filesystem::path checkpoint;
   std::string device = "cpu";
   std::string dtype = "auto";
+  bool free_gemm = false; // decode: whatever algorithm is fastest
   int utterances = 154;
   int batch = 0;           ///< 0: by device
   int synthesis_batch = 0; ///< 0: by device

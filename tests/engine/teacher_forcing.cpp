@@ -223,7 +223,7 @@ LogitError logit_error(const at::Tensor& logits, const History& exact, int start
   LogitError error;
   error.relative = ((guided(logits) - expected).norm() / expected.norm()).item<double>();
   error.sigma = std::sqrt(all(&StepError::variance).mean().item<double>());
-  const at::Tensor clear = all(&StepError::margin) > 4 * error.sigma;
+  const at::Tensor clear = all(&StepError::margin) > 4 * all(&StepError::variance).sqrt();
   error.positions = static_cast<int>(clear.numel());
   error.clear = count(clear);
   error.flips = count(all(&StepError::flipped));
@@ -237,8 +237,8 @@ LogitError logit_error(const at::Tensor& logits, const History& exact, int start
 std::ostream& operator<<(std::ostream& out, const LogitError& error) {
   return out << "relative error " << error.relative << ", sigma " << error.sigma << ", another most probable token in "
              << error.flips << " of " << error.positions << " positions (" << error.clear_flips << " of the "
-             << error.clear << " with a margin above 4 sigma), KL mean " << error.mean_kl << " max " << error.max_kl
-             << ", total variation after min-p " << error.mean_variation;
+             << error.clear << " with a margin above 4 sigma of the position), KL mean " << error.mean_kl << " max "
+             << error.max_kl << ", total variation after min-p " << error.mean_variation;
 }
 
 } // namespace audiobookd::tests

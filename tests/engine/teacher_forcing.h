@@ -75,14 +75,14 @@ at::Tensor plain_bf16_logits(const engine::chatterbox::T3& model, const ForcedUt
 
 /// How far logits are from those of fp32, after guidance and as the sampler sees them (default sampling parameters).
 struct LogitError {
-  double relative = 0;       ///< || difference || / || fp32 || after guidance, over all positions
-  double sigma = 0;          ///< standard deviation of the difference after guidance, penalty and temperature
-  int positions = 0;         ///< compared
-  int clear = 0;             ///< positions where the two largest processed logits of fp32 are more than 4 sigma apart
-  int clear_flips = 0;       ///< of those, positions whose most probable token is another
-  int flips = 0;             ///< positions whose most probable token is another
-  double mean_kl = 0;        ///< KL(fp32 || other) in nats of the probabilities before min-p, mean over positions
-  double max_kl = 0;         ///< and the largest
+  double relative = 0; ///< || difference || / || fp32 || after guidance, over all positions
+  double sigma = 0;    ///< standard deviation of the difference after guidance, penalty and temperature, all positions
+  int positions = 0;   ///< compared
+  int clear = 0;       ///< where the two largest processed logits of fp32 are more than 4 sigma of that position apart
+  int clear_flips = 0; ///< of those, positions whose most probable token is another
+  int flips = 0;       ///< positions whose most probable token is another
+  double mean_kl = 0;  ///< KL(fp32 || other) in nats of the probabilities before min-p, mean over positions
+  double max_kl = 0;   ///< and the largest
   double mean_variation = 0; ///< total variation distance after min-p: the chance that a draw becomes another token
 };
 LogitError logit_error(const at::Tensor& logits, const History& exact, int start_token);
