@@ -135,7 +135,7 @@ TEST(MakeResult, DropsThePositionsOfDroppedTokens) {
 
 TEST(ValidSpeechTokens, DropsWhatTheReferenceDrops) {
   const engine::chatterbox::T3Config config;
-  const auto valid = [&](std::vector<std::int32_t> drawn) { return valid_speech_tokens(drawn, config); };
+  const auto valid = [&](const std::vector<std::int32_t>& drawn) { return valid_speech_tokens(drawn, config); };
   using V = std::vector<std::int32_t>;
   EXPECT_EQ(valid({1, 2, 6562}), (V{1, 2}));
   EXPECT_EQ(valid({1, 6561, 2, 3, 6562, 4}), (V{2, 3}));
