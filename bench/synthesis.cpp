@@ -1,8 +1,10 @@
 #include "bench/benchmarks.h"
+#include "bench/ceilings.h"
 #include "bench/gpu.h"
 #include "bench/meter.h"
 #include "bench/profiler.h"
 #include "bench/report.h"
+#include "bench/synthesis_work.h"
 #include "engine/device.h"
 #include "engine/models/chatterbox/config.h"
 #include "engine/models/chatterbox/s3gen.h"
@@ -52,15 +54,37 @@ void profile(const Options& options, at::Device device, Synthesis& synthesis, do
   }
 }
 
+/// Operations and the share of the matrix product's rate that each stage reaches.
+Json roofline_json(const SynthesisWork& work, const cb::StageSeconds& seconds, double total_seconds,
+                   const Ceilings& ceilings) {
+  const double cfm = work.cfm_gemm_flop + work.cfm_attention_flop;
+  const double all = work.encoder_flop + cfm + work.vocoder_flop;
+  const auto share = [&](double flop, double time) { return flop / time / ceilings.flop_per_second; };
+  return {{"counted", "multiplications of layers and attention"},
+          {"encoder_tflop", work.encoder_flop / 1e12},
+          {"cfm_gemm_tflop", work.cfm_gemm_flop / 1e12},
+          {"cfm_attention_tflop", work.cfm_attention_flop / 1e12},
+          {"vocoder_tflop", work.vocoder_flop / 1e12},
+          {"matmul", ceilings.matmul},
+          {"matmul_tflop_per_second", ceilings.flop_per_second / 1e12},
+          {"tflop_per_second", all / total_seconds / 1e12},
+          {"encoder_share_of_matmul", share(work.encoder_flop, seconds.encoder)},
+          {"cfm_share_of_matmul", share(cfm, seconds.cfm)},
+          {"vocoder_share_of_matmul", share(work.vocoder_flop, seconds.vocoder)},
+          {"share_of_matmul", share(all, total_seconds)}};
+}
+
 } // namespace
 
 void bench_synthesis(const Options& options) {
   const at::Device device = engine::resolve_device(options.device);
   const engine::StageScope scope(device, engine::Stage::synthesis, options.threads);
+  const Ceilings ceilings = measure_ceilings(device);
   const Meter load(device);
   const cb::Config config = cb::Config::load(options.checkpoint);
   cb::S3Gen s3gen(config.flow, config.hift,
-                  engine::StateDict::from_safetensors(options.checkpoint / "s3gen.safetensors", device));
+                  engine::StateDict::from_safetensors(options.checkpoint / "s3gen.safetensors", device),
+                  {.half_precision = device.is_cuda() && options.dtype != "fp32"});
   const auto voice = cb::Voice::from_conds(options.checkpoint / "conds.pt", device);
   const auto workload = make_workload(options.utterances, longest_tokens(config));
   std::vector<cb::SynthesisRequest> requests;
@@ -69,13 +93,18 @@ void bench_synthesis(const Options& options) {
         {u.speech_tokens, &voice.prompt, options.cfm_steps, engine::random_stream(1, {requests.size(), 0}, 0)});
   }
   const std::size_t batch =
-      options.synthesis_batch > 0 ? static_cast<std::size_t>(options.synthesis_batch) : (device.is_cuda() ? 16 : 1);
+      options.synthesis_batch > 0 ? static_cast<std::size_t>(options.synthesis_batch) : (device.is_cuda() ? 32 : 1);
   Synthesis synthesis(s3gen, requests, batch);
   const double load_seconds = load.seconds();
   const Meter warm_up(device);
   synthesis.call(0);
   const double warm_up_seconds = warm_up.seconds();
 
+  SynthesisWork work;
+  for (const BenchUtterance& u : workload) {
+    work +=
+        synthesis_work(config.flow, config.hift, voice.prompt.prompt_token.size(0), u.num_tokens, options.cfm_steps);
+  }
   const Meter meter(device);
   cb::StageSeconds stages;
   for (std::size_t i = 0; i < synthesis.calls(); ++i) {
@@ -86,6 +115,7 @@ void bench_synthesis(const Options& options) {
   }
   const double seconds = meter.seconds();
   Json result = settings(options, workload);
+  result["dtype"] = s3gen.dtype();
   result["batch"] = batch;
   result["cfm_steps"] = options.cfm_steps;
   result["load_seconds"] = load_seconds;
@@ -95,6 +125,7 @@ void bench_synthesis(const Options& options) {
   result["cfm_seconds"] = stages.cfm;
   result["vocoder_seconds"] = stages.vocoder;
   result["resources"] = meter.resources();
+  result["roofline"] = roofline_json(work, stages, seconds, ceilings);
   if (options.profiled()) {
     profile(options, device, synthesis, seconds / static_cast<double>(synthesis.calls()), result);
   }
