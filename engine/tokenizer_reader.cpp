@@ -28,6 +28,12 @@ constexpr std::array model_fields{"type",
                                   "merges"};
 constexpr std::array added_token_fields{"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"};
 
+/// json::empty() asks whether there are elements, and a string always counts as one.
+bool is_empty_string(const Json& value) {
+  const auto* const text = value.get_ptr<const std::string*>();
+  return text != nullptr && text->empty();
+}
+
 } // namespace
 
 /// Fills one tokenizer from one file.
@@ -69,7 +75,7 @@ private:
   /// Absent, null, false and "" all say that a feature is not used.
   void require_unused(const Json& object, const std::string& where, const char* key) const {
     const auto found = object.find(key);
-    if (found != object.end() && !found->is_null() && *found != false && *found != "") {
+    if (found != object.end() && !found->is_null() && *found != false && !is_empty_string(*found)) {
       fail(where + key, "is not supported: expected null, found " + found->dump());
     }
   }
@@ -183,7 +189,7 @@ private:
       require_unused(token, where + ".", key);
     }
     const Json content = token.value("content", Json());
-    if (!content.is_string() || content == "") {
+    if (!content.is_string() || is_empty_string(content)) {
       fail(where + ".content", "expected a string that is not empty, found " + content.dump());
     }
     BpeTokenizer::AddedToken added{content.get<std::string>(), read_id(token.value("id", Json()), where + ".id")};
