@@ -11,7 +11,7 @@ namespace audiobookd::engine::cuda {
 namespace {
 
 constexpr std::int64_t wide_tile = fused_channels; // outputs of a weight tile
-constexpr std::int64_t hidden_tile = 128;          // outputs of a tile of the first feed-forward layer
+constexpr std::int64_t hidden_tile = 128;          // the same in the first feed-forward layer
 constexpr int hopper = 9;                          // compute capability
 constexpr std::int64_t heads = 8;
 

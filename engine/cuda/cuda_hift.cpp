@@ -27,6 +27,8 @@ cudaStream_t stream() { return at::cuda::getCurrentCUDAStream(); }
 const __nv_bfloat16* bf16(const at::Tensor& t) { return reinterpret_cast<const __nv_bfloat16*>(t.const_data_ptr()); }
 __nv_bfloat16* bf16_out(const at::Tensor& t) { return reinterpret_cast<__nv_bfloat16*>(t.data_ptr()); }
 const float* fp32(const at::Tensor& t) { return t.const_data_ptr<float>(); }
+float* fp32_out(const at::Tensor& t) { return t.data_ptr<float>(); }
+at::TensorOptions half_like(const at::Tensor& t) { return t.options().dtype(at::kBFloat16); }
 
 /// [out, in, taps] as the [out, taps * in] that multiplies windows of rows.
 at::Tensor by_taps(const at::Tensor& weight) { return weight.permute({0, 2, 1}).reshape({weight.size(0), -1}); }
@@ -134,8 +136,9 @@ CudaHift::Stage CudaHift::convert(const Hift::Stage& stage, std::int64_t spectra
 CudaHift::CudaHift(const Hift& reference)
     : reference_(reference), pre_(half_transposed(by_taps(reference.conv_pre().weight()))),
       pre_bias_(reference.conv_pre().bias()),
-      post_(half_transposed(
-          at::constant_pad_nd(by_taps(reference.conv_post().weight()), {0, 0, 0, spectrum_columns - fourier_values}))) {
+      post_(at::constant_pad_nd(by_taps(reference.conv_post().weight()), {0, 0, 0, spectrum_columns - fourier_values})
+                .t()
+                .contiguous()) {
   for (const Hift::Stage& stage : reference.stages()) {
     rates_.push_back(stage.rate);
   }
@@ -146,34 +149,34 @@ CudaHift::CudaHift(const Hift& reference)
 
 // --------------------------------------------------------------------------------------------------- the stages
 
-/// @param x the block's input, bf16 [rows, channels]. @param active its first Snake; overwritten.
-/// @param out may be @p x.
+/// @param x the block's input, fp32 [rows, channels]. @param active its first Snake, bf16; overwritten.
+/// @param out fp32; may be @p x.
 void CudaHift::run(const Block& block, const at::Tensor& x, const at::Tensor& active, const at::Tensor& out,
                    const std::uint8_t* valid) const {
   const auto rows = static_cast<int>(x.size(0));
   const auto channels = static_cast<int>(x.size(1));
-  const at::Tensor between = at::empty_like(x);
+  const at::Tensor between = at::empty_like(active);
   for (std::size_t i = 0; i < block.size(); ++i) {
     const Layer& layer = block[i];
     const bool last = i + 1 == block.size();
     convolve_rows({bf16(layer.dilated), fp32(layer.dilated_bias), channels, layer.taps, layer.dilation}, bf16(active),
                   {nullptr, nullptr, layer.between.pointers(), bf16_out(between)}, valid, rows, stream());
     convolve_rows({bf16(layer.plain), fp32(layer.plain_bias), channels, layer.taps, 1}, bf16(between),
-                  {bf16(i == 0 ? x : out), bf16_out(out), last ? Snake{} : block[i + 1].before.pointers(),
+                  {fp32(i == 0 ? x : out), fp32_out(out), last ? Snake{} : block[i + 1].before.pointers(),
                    last ? nullptr : bf16_out(active)},
                   valid, rows, stream());
   }
 }
 
-/// @return bf16 [stride * rows, channels], the bias still missing
+/// @return fp32 [stride * rows, channels], the bias still missing
 at::Tensor CudaHift::upsample(const Stage& stage, const Parts& parts) const {
   const std::int64_t rows = parts[0].size(0);
   const std::int64_t columns = parts[0].size(1);
-  const at::Tensor windows = at::empty({rows, up_taps * columns}, parts[0].options());
-  const auto input = [&](std::size_t i) { return parts.at(i).defined() ? bf16(parts.at(i)) : nullptr; };
+  const at::Tensor windows = at::empty({rows, up_taps * columns}, half_like(parts[0]));
+  const auto input = [&](std::size_t i) { return parts.at(i).defined() ? fp32(parts.at(i)) : nullptr; };
   leaky_windows({{input(0), input(1), input(2)}}, stage_slope, bf16_out(windows), rows, 0, rows,
                 static_cast<int>(columns), up_taps, stream());
-  return at::mm(windows, stage.up).view({-1, stage.channels});
+  return at::mm(windows, stage.up, at::kFloat).view({-1, stage.channels});
 }
 
 /// Windows over the source's spectra for the rows of a stage. Row 0 of the first mel frame is spectrum 1: an
@@ -191,10 +194,11 @@ at::Tensor CudaHift::source_windows(const Stage& stage, const at::Tensor& spectr
 CudaHift::Parts CudaHift::run(const Stage& stage, const at::Tensor& up, const at::Tensor& source,
                               const std::uint8_t* valid, const std::uint8_t* reflected) const {
   const std::int64_t rows = up.size(0);
-  const at::Tensor down = at::mm(source_windows(stage, source, rows), stage.source_down);
+  const at::Tensor down = at::mm(source_windows(stage, source, rows), stage.source_down, at::kFloat);
   const at::Tensor fused = at::empty_like(up);
-  const at::Tensor active[3] = {at::empty_like(up), at::empty_like(up), at::empty_like(up)};
-  fuse_rows(bf16(down), fp32(stage.source_down_bias), nullptr, valid, nullptr, bf16_out(down),
+  const auto make_active = [&] { return at::empty(up.sizes(), half_like(up)); };
+  const at::Tensor active[3] = {make_active(), make_active(), make_active()};
+  fuse_rows(fp32(down), fp32(stage.source_down_bias), nullptr, valid, nullptr, fp32_out(down),
             {{stage.source_block[0].before.pointers(), {}, {}}, {bf16_out(active[0]), nullptr, nullptr}}, rows,
             stage.channels, stream());
   run(stage.source_block, down, active[0], down, valid);
@@ -203,7 +207,7 @@ CudaHift::Parts CudaHift::run(const Stage& stage, const at::Tensor& up, const at
     fan.snake[i] = stage.blocks[i][0].before.pointers();
     fan.active[i] = bf16_out(active[i]);
   }
-  fuse_rows(bf16(up), fp32(stage.up_bias), bf16(down), valid, reflected, bf16_out(fused), fan, rows, stage.channels,
+  fuse_rows(fp32(up), fp32(stage.up_bias), fp32(down), valid, reflected, fp32_out(fused), fan, rows, stage.channels,
             stream());
   Parts parts;
   for (std::size_t i = 0; i < stage.blocks.size(); ++i) {
@@ -213,18 +217,20 @@ CudaHift::Parts CudaHift::run(const Stage& stage, const at::Tensor& up, const at
   return parts;
 }
 
+/// In fp32 throughout, for what comes out are logarithms and phases.
 /// @return fp32 [rows, spectrum_columns], the bias still missing
 at::Tensor CudaHift::post_spectra(const Parts& parts) const {
   const std::int64_t rows = parts[0].size(0);
   const std::int64_t columns = parts[0].size(1);
   const std::int64_t taps = post_.size(0) / columns;
-  at::Tensor spectra = at::empty({rows, spectrum_columns}, parts[0].options().dtype(at::kFloat));
+  at::Tensor spectra = at::empty({rows, spectrum_columns}, parts[0].options());
   const at::Tensor windows = at::empty({std::min(rows, post_rows), taps * columns}, parts[0].options());
   for (std::int64_t first = 0; first < rows; first += post_rows) {
     const std::int64_t count = std::min(post_rows, rows - first);
-    leaky_windows({{bf16(parts[0]), bf16(parts[1]), bf16(parts[2])}}, last_slope, bf16_out(windows), rows, first, count,
+    leaky_windows({{fp32(parts[0]), fp32(parts[1]), fp32(parts[2])}}, last_slope, fp32_out(windows), rows, first, count,
                   static_cast<int>(columns), static_cast<int>(taps), stream());
-    spectra.narrow(0, first, count).copy_(at::mm(windows.narrow(0, 0, count), post_, at::kFloat));
+    at::Tensor own = spectra.narrow(0, first, count);
+    at::mm_out(own, windows.narrow(0, 0, count), post_);
   }
   return spectra;
 }
@@ -232,16 +238,16 @@ at::Tensor CudaHift::post_spectra(const Parts& parts) const {
 at::Tensor CudaHift::decode(const at::Tensor& mel, const at::Tensor& source, const VocoderRows& rows) const {
   const std::int64_t frames = rows.num_frames();
   const auto rate = static_cast<int>(rates_.back());
-  const at::Tensor spectrum = at::zeros({frames * rate + 2 * spectrum_margin, spectrum_columns}, mel.options());
+  const at::Tensor spectrum = at::zeros({frames * rate + 2 * spectrum_margin, spectrum_columns}, half_like(mel));
   analyse_rows(fp32(source), fp32(reference_.fourier().analysis_basis()), rows.layout(), rate,
                bf16_out(spectrum) + spectrum_margin * spectrum_columns, stream());
 
   const std::int64_t taps = pre_.size(0) / mel.size(1);
-  const at::Tensor windows = at::empty({frames, pre_.size(0)}, mel.options());
-  leaky_windows({{bf16(mel), nullptr, nullptr}}, 1, bf16_out(windows), frames, 0, frames, static_cast<int>(mel.size(1)),
+  const at::Tensor windows = at::empty({frames, pre_.size(0)}, half_like(mel));
+  leaky_windows({{fp32(mel), nullptr, nullptr}}, 1, bf16_out(windows), frames, 0, frames, static_cast<int>(mel.size(1)),
                 static_cast<int>(taps), stream());
-  const at::Tensor pre = at::mm(windows, pre_);
-  fuse_rows(bf16(pre), fp32(pre_bias_), nullptr, rows.valid_frames(), nullptr, bf16_out(pre), {}, frames,
+  const at::Tensor pre = at::mm(windows, pre_, at::kFloat);
+  fuse_rows(fp32(pre), fp32(pre_bias_), nullptr, rows.valid_frames(), nullptr, fp32_out(pre), {}, frames,
             static_cast<int>(pre.size(1)), stream());
 
   Parts parts{pre, {}, {}};
@@ -300,10 +306,8 @@ std::vector<at::Tensor> CudaHift::render(std::span<const VocoderInput> inputs, c
   for (const VocoderInput& input : inputs) {
     lengths.push_back(static_cast<int>(input.mel.size(1)));
   }
-  const at::Device device = inputs[0].mel.device();
-  const VocoderRows rows(std::move(lengths), rates_, device);
-  at::Tensor mel =
-      at::zeros({rows.num_frames(), inputs[0].mel.size(0)}, at::TensorOptions(at::kBFloat16).device(device));
+  const VocoderRows rows(std::move(lengths), rates_, inputs[0].mel.device());
+  at::Tensor mel = at::zeros({rows.num_frames(), inputs[0].mel.size(0)}, inputs[0].mel.options());
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     mel.narrow(0, rows.start(i), rows.length(i)).copy_(inputs[i].mel.t());
   }

@@ -53,7 +53,7 @@ public:
   [[nodiscard]] std::vector<at::Tensor> render(std::span<const chatterbox::VocoderInput> inputs,
                                                const Probe& probe) const override;
 
-  /// From mel rows and sources to samples. @param mel bf16 [num_frames, mel_channels], zero in the gaps.
+  /// From mel rows and sources to samples. @param mel fp32 [num_frames, mel_channels], zero in the gaps.
   /// @param source [num_frames * samples_per_frame]. @return the same shape as @p source, undefined in the gaps
   [[nodiscard]] at::Tensor decode(const at::Tensor& mel, const at::Tensor& source, const VocoderRows& rows) const;
 
@@ -82,7 +82,7 @@ private:
     std::array<Block, 3> blocks;
     int channels;
   };
-  /// Inputs of the next stage: the results of three blocks, whose mean it is.
+  /// Inputs of the next stage, fp32: the results of three blocks, whose mean it is.
   using Parts = std::array<at::Tensor, 3>;
 
   [[nodiscard]] static Block convert(const chatterbox::Hift::ResidualBlock& block);
@@ -102,7 +102,7 @@ private:
   std::vector<std::int64_t> rates_;
   at::Tensor pre_, pre_bias_; // bf16 [7 * mel_channels, channels], fp32
   std::vector<Stage> stages_;
-  at::Tensor post_; // bf16 [7 * channels, spectrum_columns]
+  at::Tensor post_; // fp32 [7 * channels, spectrum_columns]
 };
 
 } // namespace audiobookd::engine::cuda

@@ -14,10 +14,15 @@ namespace {
 constexpr int head = attention_head_size;
 constexpr int keys_per_block = 128;
 constexpr int block_bytes = keys_per_block * head * 2;
-constexpr int stages = 6; // of keys, and of values
+constexpr int stages = 5;       // of keys, and of values
+constexpr int query_stages = 2; // tiles of queries
+constexpr int query_bytes = attention_tile * head * 2;
 constexpr int alignment = 1024;
-constexpr int shared_bytes = alignment + 2 * stages * block_bytes + 4 * stages * 8;
-constexpr int consumer_warps = 2 * warpgroup / 32;
+constexpr int num_barriers = 4 * stages + 2 * query_stages;
+constexpr int shared_bytes = alignment + query_stages * query_bytes + 2 * stages * block_bytes + 8 * num_barriers;
+constexpr int consumers = attention_tile / 64; // warpgroups
+constexpr int consumer_warps = consumers * warpgroup / 32;
+constexpr int threads = (1 + consumers) * warpgroup;
 constexpr int score_words = keys_per_block / 2; // scores of a thread: two rows
 /// A row's largest score so far is replaced only when it is exceeded by so many powers of two: sums stay below 2^8
 /// times the number of keys, and most blocks need no rescaling.
@@ -26,8 +31,8 @@ constexpr float rescale_above = 8.0f;
 constexpr int polynomial_share = 8;
 
 struct Params {
+  CUtensorMap queries;
   CUtensorMap blocks; // of keys and values
-  const __nv_bfloat16* qkv;
   __nv_bfloat16* out;
   AttentionBatch batch;
   float scale; // of scores, in powers of two
@@ -35,13 +40,16 @@ struct Params {
 
 struct Shared {
   std::uint32_t base;
-  __device__ std::uint32_t keys(int i) const { return base + i * block_bytes; }
+  __device__ std::uint32_t queries(int i) const { return base + i * query_bytes; }
+  __device__ std::uint32_t keys(int i) const { return queries(query_stages) + i * block_bytes; }
   __device__ std::uint32_t values(int i) const { return keys(stages + i); }
   __device__ std::uint32_t barrier(int i) const { return keys(2 * stages) + 8 * i; }
   __device__ std::uint32_t keys_full(int i) const { return barrier(i); }
   __device__ std::uint32_t keys_empty(int i) const { return barrier(stages + i); }
   __device__ std::uint32_t values_full(int i) const { return barrier(2 * stages + i); }
   __device__ std::uint32_t values_empty(int i) const { return barrier(3 * stages + i); }
+  __device__ std::uint32_t queries_full(int i) const { return barrier(4 * stages + i); }
+  __device__ std::uint32_t queries_empty(int i) const { return barrier(4 * stages + query_stages + i); }
 };
 
 /// One thread block's next piece of work.
@@ -63,11 +71,17 @@ struct Work {
 
 __device__ void load(const Params& params, const Shared& shared) {
   Turn<stages> turn;
+  Turn<query_stages> tile;
   const int items = params.batch.num_tiles * params.batch.heads;
   const int width = params.batch.heads * head;
   for (int item = static_cast<int>(blockIdx.x); item < items; item += static_cast<int>(gridDim.x)) {
     const Work work(params.batch, item);
     const int column = width + work.head_index * head;
+    barrier_wait(shared.queries_empty(tile.at), tile.parity ^ 1);
+    barrier_expect(shared.queries_full(tile.at), query_bytes);
+    tensor_load(shared.queries(tile.at), &params.queries, work.head_index * head, work.start + work.queries,
+                shared.queries_full(tile.at));
+    tile.advance();
     for (int block = 0; block < work.blocks; ++block) {
       const int row = work.start + block * keys_per_block;
       barrier_wait(shared.keys_empty(turn.at), turn.parity ^ 1);
@@ -84,7 +98,6 @@ __device__ void load(const Params& params, const Shared& shared) {
 using Scores = float[score_words];
 using Output = float[head / 2];
 using Probabilities = std::uint32_t[keys_per_block / 16][4];
-using Queries = std::uint32_t[head / 16][4];
 
 __device__ float exp2_of(float x) {
   float y = 0;
@@ -103,33 +116,13 @@ __device__ float exp2_by_polynomial(float x) {
   return __int_as_float(__float_as_int(p) + (__float_as_int(shifted) << 23));
 }
 
-/// The queries of this thread's rows as a left operand; rows past the sequence are zero.
-__device__ void load_queries(Queries& queries, const Params& params, const Work& work, const Place& place) {
-  const int width = params.batch.heads * head;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int row = work.queries + place.row + 8 * half;
-    const __nv_bfloat16* const from =
-        params.qkv + static_cast<std::size_t>(work.start + row) * 3 * width + work.head_index * head;
-#pragma unroll
-    for (int j = 0; j < 2; ++j) { // four blocks of eight columns
-      const uint4 whole = row < work.length ? *reinterpret_cast<const uint4*>(from + 8 * (4 * j + place.lane % 4))
-                                            : make_uint4(0, 0, 0, 0);
-      const uint4 own = gather_block(whole.x, whole.y, whole.z, whole.w, place.lane);
-      queries[2 * j][half] = own.x;
-      queries[2 * j][2 + half] = own.y;
-      queries[2 * j + 1][half] = own.z;
-      queries[2 * j + 1][2 + half] = own.w;
-    }
-  }
-}
-
 /// Starts scores = queries keys^T.
-__device__ void start_scores(Scores& scores, const Queries& queries, std::uint32_t keys) {
+__device__ void start_scores(Scores& scores, std::uint32_t queries, std::uint32_t keys) {
+  const std::uint64_t left = wgmma_operand(queries);
   const std::uint64_t right = wgmma_operand(keys);
 #pragma unroll
   for (int k = 0; k < head / 16; ++k) {
-    wgmma<0>(scores, queries[k], right + 2 * k, k > 0 ? 1 : 0);
+    wgmma(scores, left + 2 * k, right + 2 * k, k > 0 ? 1 : 0);
   }
   wgmma_commit();
 }
@@ -249,12 +242,14 @@ __device__ void store_output(const Output& output, const RowState& state, const 
   }
 }
 
+/// What a consumer thread keeps from one piece of work to the next.
 struct Consumer {
   const Params& params;
   const Shared& shared;
   Place place{0};
   Turn<stages> keys{};
   Turn<stages> values{};
+  Turn<query_stages> tile{};
 
   __device__ void release(std::uint32_t barrier) const {
     if (place.lane == 0) {
@@ -262,8 +257,42 @@ struct Consumer {
     }
   }
 
+  /// Starts the scores of the next keys once they are there.
+  __device__ void next_scores(Scores& scores, std::uint32_t queries) const {
+    barrier_wait(shared.keys_full(keys.at), keys.parity);
+    wgmma_fence();
+    start_scores(scores, queries, shared.keys(keys.at));
+  }
+
+  __device__ void done_with_keys() {
+    release(shared.keys_empty(keys.at));
+    keys.advance();
+  }
+
+  /// Starts adding the next values to the output once they are there.
+  __device__ void next_output(Output& output, const Probabilities& probabilities) const {
+    barrier_wait(shared.values_full(values.at), values.parity);
+    wgmma_fence();
+    start_output(output, probabilities, shared.values(values.at));
+  }
+
+  __device__ void done_with_values() {
+    release(shared.values_empty(values.at));
+    values.advance();
+  }
+
+  /// From the scores of @p block to what stands in for probabilities. @return by what the output must be multiplied
+  __device__ float2 soften(Scores& scores, RowState& state, const Work& work, int block) const {
+    const int left = work.length - block * keys_per_block;
+    if (left < keys_per_block) {
+      mask(scores, left, place);
+    }
+    const float2 factor = update_largest(scores, state, params.scale);
+    exponentiate(scores, state, params.scale);
+    return factor;
+  }
+
   __device__ void attend(const Work& work) {
-    Queries queries;
     Scores scores;
     Output output;
     Probabilities probabilities;
@@ -272,53 +301,37 @@ struct Consumer {
     for (float& x : output) {
       x = 0;
     }
-    load_queries(queries, params, work, place);
-    barrier_wait(shared.keys_full(keys.at), keys.parity);
-    wgmma_fence();
-    start_scores(scores, queries, shared.keys(keys.at));
+    barrier_wait(shared.queries_full(tile.at), tile.parity);
+    const std::uint32_t queries = shared.queries(tile.at) + place.group * 64 * tile_row_bytes;
+    next_scores(scores, queries);
     wgmma_wait<0>();
-    release(shared.keys_empty(keys.at));
-    keys.advance();
-    if (work.length < keys_per_block) {
-      mask(scores, work.length, place);
-    }
-    update_largest(scores, state, params.scale);
-    exponentiate(scores, state, params.scale);
+    done_with_keys();
+    soften(scores, state, work, 0);
     round_probabilities(scores, probabilities);
 #pragma unroll 1
     for (int block = 1; block < work.blocks; ++block) {
-      barrier_wait(shared.keys_full(keys.at), keys.parity);
-      barrier_wait(shared.values_full(values.at), values.parity);
-      wgmma_fence();
-      start_scores(scores, queries, shared.keys(keys.at));
-      start_output(output, probabilities, shared.values(values.at));
+      next_scores(scores, queries);
+      next_output(output, probabilities);
       wgmma_wait<1>();
-      release(shared.keys_empty(keys.at));
-      keys.advance();
-      if ((block + 1) * keys_per_block > work.length) {
-        mask(scores, work.length - block * keys_per_block, place);
-      }
-      const float2 factor = update_largest(scores, state, params.scale);
-      exponentiate(scores, state, params.scale);
+      done_with_keys();
+      const float2 factor = soften(scores, state, work, block);
       wgmma_wait<0>();
-      release(shared.values_empty(values.at));
-      values.advance();
+      done_with_values();
       if (__any_sync(all_lanes, factor.x != 1.0f || factor.y != 1.0f)) {
         rescale(output, factor);
       }
       round_probabilities(scores, probabilities);
     }
-    barrier_wait(shared.values_full(values.at), values.parity);
-    wgmma_fence();
-    start_output(output, probabilities, shared.values(values.at));
+    release(shared.queries_empty(tile.at));
+    tile.advance();
+    next_output(output, probabilities);
     wgmma_wait<0>();
-    release(shared.values_empty(values.at));
-    values.advance();
+    done_with_values();
     store_output(output, state, params, work, place);
   }
 };
 
-__global__ void __launch_bounds__(tile_threads, 1) attention_kernel(const __grid_constant__ Params params) {
+__global__ void __launch_bounds__(threads, 1) attention_kernel(const __grid_constant__ Params params) {
   extern __shared__ char memory[];
   const Shared shared{(shared_address(memory) + alignment - 1) / alignment * alignment};
   if (threadIdx.x == 0) {
@@ -328,17 +341,21 @@ __global__ void __launch_bounds__(tile_threads, 1) attention_kernel(const __grid
       barrier_init(shared.values_full(i), 1);
       barrier_init(shared.values_empty(i), consumer_warps);
     }
+    for (int i = 0; i < query_stages; ++i) {
+      barrier_init(shared.queries_full(i), 1);
+      barrier_init(shared.queries_empty(i), consumer_warps);
+    }
     barrier_init_fence();
   }
   __syncthreads();
   if (threadIdx.x < warpgroup) {
-    give_registers<24>();
+    give_registers<32>();
     if (threadIdx.x == 0) {
       load(params, shared);
     }
     return;
   }
-  take_registers<240>();
+  take_registers<160>();
   Consumer consumer{params, shared};
   const int items = params.batch.num_tiles * params.batch.heads;
   for (int item = static_cast<int>(blockIdx.x); item < items; item += static_cast<int>(gridDim.x)) {
@@ -350,8 +367,8 @@ __global__ void __launch_bounds__(tile_threads, 1) attention_kernel(const __grid
 
 void flow_attention(const __nv_bfloat16* qkv, const AttentionBatch& batch, __nv_bfloat16* out, cudaStream_t stream) {
   Params params{};
+  params.queries = matrix_map(qkv, batch.rows, 3 * batch.heads * head, attention_tile, head);
   params.blocks = matrix_map(qkv, batch.rows, 3 * batch.heads * head, keys_per_block, head);
-  params.qkv = qkv;
   params.out = out;
   params.batch = batch;
   constexpr float log2_e = 1.44269504f;
@@ -362,7 +379,7 @@ void flow_attention(const __nv_bfloat16* qkv, const AttentionBatch& batch, __nv_
   C10_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
   C10_CUDA_CHECK(cudaFuncSetAttribute(attention_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
   const int blocks = std::min(batch.num_tiles * batch.heads, multiprocessors);
-  attention_kernel<<<static_cast<unsigned>(blocks), tile_threads, shared_bytes, stream>>>(params);
+  attention_kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream>>>(params);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 

@@ -9,7 +9,7 @@ namespace audiobookd::engine::cuda {
 
 inline constexpr int attention_head_size = 64;
 /// Queries of one sequence and head that a thread block carries at a time.
-inline constexpr int attention_tile = 128;
+inline constexpr int attention_tile = 192;
 
 /// Part of the work: queries `tile` * attention_tile … of a sequence, all heads.
 struct AttentionTile {

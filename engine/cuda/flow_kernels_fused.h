@@ -44,7 +44,7 @@ void fused_convolution(const FusedConvolution& layer, const Rows& x, const int* 
 
 /// Second half of a residual block and the projections of the attention that follows.
 struct FusedEntrance {
-  const __nv_bfloat16* weights; ///< convolution, shortcut and query-key-value weights, packed one after another
+  const __nv_bfloat16* weights; ///< convolution, shortcut and query-key-value weights, packed in tiles of 256
   const float* bias;            ///< of the convolution
   NormWeights norm;
   const float* shortcut_bias;
@@ -58,7 +58,9 @@ void fused_entrance(const FusedEntrance& layer, const Rows& y, const Rows& x, co
 
 /// A transformer block after its attention.
 struct FusedBlock {
-  const __nv_bfloat16* weights; ///< output projection, feed-forward slices by turns, next query-key-value weights
+  /// Packed: output projection (tiles of 256); both feed-forward layers by turns, for 128 hidden columns each (tiles of
+  /// 128 and of 256); the next query-key-value weights (of 256).
+  const __nv_bfloat16* weights;
   const float* out_bias;
   const float* widen_bias;
   const float* narrow_bias;

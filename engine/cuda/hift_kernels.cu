@@ -26,7 +26,8 @@ unsigned blocks_for(std::int64_t count, std::int64_t per_block = threads_per_blo
 __device__ std::int64_t global_thread() { return std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; }
 
 /// A thread makes eight columns of one tap.
-__global__ void leaky_windows_kernel(WindowInputs inputs, float slope, __nv_bfloat16* out, std::int64_t rows,
+template <class Out>
+__global__ void leaky_windows_kernel(WindowInputs inputs, float slope, Out* out, std::int64_t rows,
                                      std::int64_t first_row, std::int64_t count, int columns, int taps) {
   const std::int64_t at = 8 * global_thread();
   const int width = taps * columns;
@@ -66,9 +67,9 @@ __device__ float snake_value(float x, float alpha, float inverse) {
   return fmaf(sine * sine, inverse, x);
 }
 
-__global__ void fuse_rows_kernel(const __nv_bfloat16* x, const float* bias, const __nv_bfloat16* other,
-                                 const std::uint8_t* valid, const std::uint8_t* reflected, __nv_bfloat16* plain,
-                                 SnakeFan fan, std::int64_t count, int channels) {
+__global__ void fuse_rows_kernel(const float* x, const float* bias, const float* other, const std::uint8_t* valid,
+                                 const std::uint8_t* reflected, float* plain, SnakeFan fan, std::int64_t count,
+                                 int channels) {
   const std::int64_t at = 8 * global_thread();
   if (at >= count) {
     return;
@@ -89,9 +90,7 @@ __global__ void fuse_rows_kernel(const __nv_bfloat16* x, const float* bias, cons
       sum.at[k] += shift.at[k] + more.at[k];
     }
   }
-  if (plain != nullptr) {
-    store8(plain + at, sum);
-  }
+  store8(plain + at, sum);
   for (int i = 0; i < 3; ++i) {
     if (fan.active[i] != nullptr) {
       const Float8 alpha = load8(fan.snake[i].alpha + channel);
@@ -277,9 +276,16 @@ void leaky_windows(const WindowInputs& inputs, float slope, __nv_bfloat16* out, 
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
-void fuse_rows(const __nv_bfloat16* x, const float* bias, const __nv_bfloat16* other, const std::uint8_t* valid,
-               const std::uint8_t* reflected, __nv_bfloat16* plain, const SnakeFan& fan, std::int64_t rows,
-               int channels, cudaStream_t stream) {
+void leaky_windows(const WindowInputs& inputs, float slope, float* out, std::int64_t rows, std::int64_t first_row,
+                   std::int64_t count, int columns, int taps, cudaStream_t stream) {
+  leaky_windows_kernel<<<blocks_for(count * taps * columns / 8), threads_per_block, 0, stream>>>(
+      inputs, slope, out, rows, first_row, count, columns, taps);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+void fuse_rows(const float* x, const float* bias, const float* other, const std::uint8_t* valid,
+               const std::uint8_t* reflected, float* plain, const SnakeFan& fan, std::int64_t rows, int channels,
+               cudaStream_t stream) {
   fuse_rows_kernel<<<blocks_for(rows * channels / 8), threads_per_block, 0, stream>>>(
       x, bias, other, valid, reflected, plain, fan, rows * channels, channels);
   C10_CUDA_KERNEL_LAUNCH_CHECK();

@@ -30,26 +30,28 @@ struct RowConvolution {
 
 /// What becomes of a convolution's result.
 struct RowResult {
-  const __nv_bfloat16* residual; ///< is added first; or null
-  __nv_bfloat16* plain;          ///< where the sum goes; or null
-  Snake snake;                   ///< of the sum, where @p active is given
-  __nv_bfloat16* active;         ///< where snake(sum) goes; or null
+  const float* residual; ///< [rows, channels], is added first; or null
+  float* plain;          ///< where the sum goes; may be @p residual; or null
+  Snake snake;           ///< of the sum, where @p active is given
+  __nv_bfloat16* active; ///< where snake(sum) goes; or null
 };
 
-/// @param x [rows, channels]. Hopper only (sm_90a).
+/// @param x bf16 [rows, channels]. Hopper only (sm_90a).
 void convolve_rows(const RowConvolution& layer, const __nv_bfloat16* x, const RowResult& result,
                    const std::uint8_t* valid, int rows, cudaStream_t stream);
 
 /// Row n of out is rows n - taps / 2 … n + taps / 2 of the mean of up to three inputs, leaky-rectified, side by side;
 /// zeros beyond the first and the last row. Rows @p first_row … first_row + count - 1 are made.
-/// @param inputs bf16 [rows, columns]; the second and third may be null. @param slope of negative values; 1 leaves
+/// @param inputs fp32 [rows, columns]; the second and third may be null. @param slope of negative values; 1 leaves
 /// them.
-/// @param columns a multiple of 8. @param out bf16 [count, taps * columns]
+/// @param columns a multiple of 8. @param out bf16 or fp32 [count, taps * columns]
 struct WindowInputs {
-  const __nv_bfloat16* rows[3];
+  const float* rows[3];
 };
 void leaky_windows(const WindowInputs& inputs, float slope, __nv_bfloat16* out, std::int64_t rows,
                    std::int64_t first_row, std::int64_t count, int columns, int taps, cudaStream_t stream);
+void leaky_windows(const WindowInputs& inputs, float slope, float* out, std::int64_t rows, std::int64_t first_row,
+                   std::int64_t count, int columns, int taps, cudaStream_t stream);
 
 /// Where snake(x) goes for up to three different Snakes; null: not wanted.
 struct SnakeFan {
@@ -58,12 +60,12 @@ struct SnakeFan {
 };
 
 /// x + bias (+ other) in valid rows, 0 in the others, plain and through Snakes.
-/// @param x, other bf16 [rows, channels]; other may be null.
+/// @param x, other fp32 [rows, channels]; other may be null.
 /// @param reflected [rows]: a row n with a 1 takes row n + 2 of x instead; or null.
-/// @param plain bf16 [rows, channels] or null.
-void fuse_rows(const __nv_bfloat16* x, const float* bias, const __nv_bfloat16* other, const std::uint8_t* valid,
-               const std::uint8_t* reflected, __nv_bfloat16* plain, const SnakeFan& fan, std::int64_t rows,
-               int channels, cudaStream_t stream);
+/// @param plain fp32 [rows, channels]; may be @p x where nothing is reflected.
+void fuse_rows(const float* x, const float* bias, const float* other, const std::uint8_t* valid,
+               const std::uint8_t* reflected, float* plain, const SnakeFan& fan, std::int64_t rows, int channels,
+               cudaStream_t stream);
 
 /// Where utterances lie along time, in frames of the mel spectrogram: utterance u has frames starts[u] …
 /// starts[u] + lengths[u] - 1 of num_frames; owners[frame] is its utterance, or -1 in the gaps. At a rate of r a frame,

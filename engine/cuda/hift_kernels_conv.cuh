@@ -100,44 +100,32 @@ __device__ inline float snake_of(float x, float alpha, float inverse) {
   return fmaf(sine * sine, inverse, x);
 }
 
-__device__ inline float2 unpack(std::uint32_t pair) {
-  return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&pair));
-}
-
-/// Adds the residual to four column blocks of one row and stores what is wanted. @param at of the four blocks' first
-/// element in the row. @param alpha, inverse of this thread's columns.
-__device__ inline void finish_blocks(float (&x)[8], const RowResult& result, const float2 (&alpha)[4],
-                                     const float2 (&inverse)[4], std::size_t at, bool inside, bool valid, int lane) {
-  if (result.residual != nullptr) {
-    const uint4 whole = inside ? *reinterpret_cast<const uint4*>(result.residual + at) : make_uint4(0, 0, 0, 0);
-    const uint4 own = gather_block(whole.x, whole.y, whole.z, whole.w, lane);
-    const std::uint32_t words[4] = {own.x, own.y, own.z, own.w};
+/// Adds the residual to this thread's columns 8 k (+ 1), k < 4, of one row and stores what is wanted.
+/// @param own offset of the columns of k = 0. @param whole that of the block of eight columns which this lane stores.
+/// @param alpha, inverse of this thread's columns.
+__device__ inline void finish_columns(float (&x)[8], const RowResult& result, const float2 (&alpha)[4],
+                                      const float2 (&inverse)[4], std::size_t own, std::size_t whole, bool inside,
+                                      bool valid, int lane) {
+  std::uint32_t words[4];
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const float2 r = unpack(words[k]);
-      x[2 * k] += r.x;
-      x[2 * k + 1] += r.y;
+  for (int k = 0; k < 4; ++k) {
+    float2 sum = make_float2(x[2 * k], x[2 * k + 1]);
+    if (result.residual != nullptr && inside) {
+      const float2 before = pair_at(result.residual + own + 8 * k);
+      sum.x += before.x;
+      sum.y += before.y;
     }
-  }
-#pragma unroll
-  for (int k = 0; k < 8; ++k) {
-    x[k] = valid ? x[k] : 0.0f;
-  }
-  if (result.plain != nullptr) {
-    const uint4 block = gather_block(pack(x[0], x[1]), pack(x[2], x[3]), pack(x[4], x[5]), pack(x[6], x[7]), lane);
-    if (inside) {
-      *reinterpret_cast<uint4*>(result.plain + at) = block;
+    sum = valid ? sum : make_float2(0, 0);
+    if (result.plain != nullptr && inside) {
+      *reinterpret_cast<float2*>(result.plain + own + 8 * k) = sum;
     }
+    words[k] = pack(snake_of(sum.x, alpha[k].x, inverse[k].x), snake_of(sum.y, alpha[k].y, inverse[k].y));
+    x[2 * k + 1] = sum.y;
   }
   if (result.active != nullptr) {
-    std::uint32_t words[4];
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      words[k] = pack(snake_of(x[2 * k], alpha[k].x, inverse[k].x), snake_of(x[2 * k + 1], alpha[k].y, inverse[k].y));
-    }
     const uint4 block = gather_block(words[0], words[1], words[2], words[3], lane);
     if (inside) {
-      *reinterpret_cast<uint4*>(result.active + at) = block;
+      *reinterpret_cast<uint4*>(result.active + whole) = block;
     }
   }
 }
@@ -169,8 +157,9 @@ __device__ void finish(const float (&sums)[channels / 2], const RowConvolutionPa
         x[2 * k] = sums[4 * (j + k) + 2 * half];
         x[2 * k + 1] = sums[4 * (j + k) + 2 * half + 1];
       }
-      const std::size_t at = static_cast<std::size_t>(row) * channels + 8 * (j + place.lane % 4);
-      finish_blocks(x, result, alpha, inverse, at, inside, valid, place.lane);
+      const std::size_t at = static_cast<std::size_t>(row) * channels + 8 * j;
+      finish_columns(x, result, alpha, inverse, at + place.column, at + 8 * (place.lane % 4), inside, valid,
+                     place.lane);
       shift = __float_as_int(x[7]) & place.zero;
     }
   }

@@ -58,9 +58,15 @@ at::Tensor RelativeAttention::attend(const at::Tensor& qkv) const {
   const at::Tensor position_scores =
       by_offset.as_strided({num_heads_, length, length}, {length * columns, columns - 1, 1}, length - 1) * scale;
   const auto heads_first = [](const at::Tensor& x) { return x.transpose(0, 1).unsqueeze(0); };
-  return at::scaled_dot_product_attention(heads_first(q + content_bias_), heads_first(qkv.select(1, 1)),
-                                          heads_first(qkv.select(1, 2)), position_scores.unsqueeze(0), 0.0, false,
-                                          scale)
+  const at::Tensor query = heads_first(q + content_bias_);
+  const at::Tensor key = heads_first(qkv.select(1, 1));
+  const at::Tensor value = heads_first(qkv.select(1, 2));
+  if (qkv.is_cuda()) {
+    // Written out: cuDNN's attention, which ATen would choose for bf16, is compiled anew for every length.
+    const at::Tensor scores = at::matmul(query, key.transpose(2, 3)) * scale + position_scores;
+    return at::matmul(at::softmax(scores, -1), value).squeeze(0).transpose(0, 1);
+  }
+  return at::scaled_dot_product_attention(query, key, value, position_scores.unsqueeze(0), 0.0, false, scale)
       .squeeze(0)
       .transpose(0, 1);
 }

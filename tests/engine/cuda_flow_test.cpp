@@ -173,10 +173,7 @@ protected:
     for (std::int64_t i = 0; i < p.frames.count(); ++i) {
       SCOPED_TRACE("utterance " + std::to_string(i));
       const auto own = [&](const at::Tensor& t) { return t.narrow(1, p.frames.start(i), p.frames.length(i)); };
-      const double error = relative_error(own(found), own(expected));
-      std::printf("guided pair of %lld frames: relative error %.2e\n", static_cast<long long>(p.frames.length(i)),
-                  error);
-      EXPECT_LT(error, 2e-2);
+      EXPECT_LT(relative_error(own(found), own(expected)), 5e-3);
     }
   }
 
@@ -193,10 +190,8 @@ TEST_F(GpuFlow, SolutionsAreCloseToFp32) {
   const Problem p = drawn_problem({48, 301, 130});
   const at::Tensor expected = reference_->solve(p.x, p.conditions, p.frames, 10, {});
   const at::Tensor found = flow.solve(p.x, p.conditions, p.frames, 10, {});
-  const double error = relative_error(found, expected);
-  const double mean = (found - expected).abs().mean().item<double>();
-  std::printf("mel after 10 steps: relative error %.2e, mean absolute error %.2e\n", error, mean);
-  EXPECT_LT(error, 2e-2);
+  EXPECT_LT(relative_error(found, expected), 5e-3);
+  EXPECT_LT((found - expected).abs().mean().item<double>(), 1e-2);
 }
 
 TEST_F(GpuFlow, CompanyChangesNothing) {
@@ -209,9 +204,7 @@ TEST_F(GpuFlow, CompanyChangesNothing) {
     const Problem own = part_of(p, i);
     const at::Tensor alone = flow.guided_pair(own.x, own.conditions, time(0.6), own.frames);
     const at::Tensor in_company = together.narrow(1, p.frames.start(i), p.frames.length(i));
-    std::printf("utterance %lld in company: largest difference %.2e\n", static_cast<long long>(i),
-                max_abs_diff(in_company, alone));
-    EXPECT_LT(relative_error(in_company, alone), 1e-2);
+    EXPECT_LT(relative_error(in_company, alone), 1e-4);
   }
 }
 

@@ -24,7 +24,8 @@ namespace {
 using Requests = std::span<const SynthesisRequest* const>;
 
 constexpr std::int64_t fade_half_samples = 480; // 20 ms
-constexpr std::int64_t cuda_frames_per_pass = 32768;
+/// On CUDA. With both guidance rows this is five times 128 rows for each of an H200's 132 multiprocessors.
+constexpr std::int64_t cuda_frames_per_pass = 42240;
 
 std::int64_t num_tokens(const SynthesisRequest& request) {
   return static_cast<std::int64_t>(request.speech_tokens.size());
@@ -139,6 +140,23 @@ std::unique_ptr<const Vocoder> make_half_vocoder([[maybe_unused]] const Hift& vo
   return nullptr;
 }
 
+/// The waves in host memory; from a GPU in one copy through pinned memory.
+std::vector<at::Tensor> to_host(const std::vector<at::Tensor>& waves) {
+  if (waves[0].is_cpu()) {
+    return waves;
+  }
+  const at::Tensor together = at::cat(waves);
+  const at::Tensor host = at::empty(together.sizes(), at::TensorOptions(at::kFloat).pinned_memory(true));
+  host.copy_(together);
+  std::vector<at::Tensor> parts;
+  std::int64_t start = 0;
+  for (const at::Tensor& wave : waves) {
+    parts.push_back(host.narrow(0, start, wave.size(0)));
+    start += wave.size(0);
+  }
+  return parts;
+}
+
 } // namespace
 
 S3Gen::S3Gen(const FlowConfig& flow, const HiftConfig& hift, const StateDict& weights, const S3GenOptions& options)
@@ -155,6 +173,10 @@ S3Gen::S3Gen(const FlowConfig& flow, const HiftConfig& hift, const StateDict& we
     half_vocoder_ = make_half_vocoder(vocoder_);
   }
   fade_ = make_fade(device_);
+}
+
+std::string S3Gen::dtype() const {
+  return half_solver_ == nullptr ? "fp32" : half_vocoder_ == nullptr ? "bf16 (vocoder fp32)" : "bf16";
 }
 
 void S3Gen::check(const SynthesisRequest& request, std::size_t index) const {
@@ -304,9 +326,9 @@ Synthesis S3Gen::synthesize(std::span<const SynthesisRequest> requests) {
     rest = rest.subspan(pass.size());
     const std::vector<at::Tensor> mels = mel_spectrograms(pass, result.seconds);
     const StageTimer vocoder_timer(device_);
-    const std::vector<at::Tensor> waves = waveforms(pass, mels);
+    const std::vector<at::Tensor> waves = to_host(waveforms(pass, mels));
     for (std::size_t i = 0; i < pass.size(); ++i) {
-      const at::Tensor samples = waves[i].cpu();
+      const at::Tensor& samples = waves[i];
       result.waveforms[static_cast<std::size_t>(pass[i] - requests.data())].assign(
           samples.data_ptr<float>(), samples.data_ptr<float>() + samples.numel());
     }

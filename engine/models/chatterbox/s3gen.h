@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <variant>
 #include <vector>
 
@@ -69,6 +70,9 @@ public:
   /// no prompt or one of wrong shapes, a step count below 1, injected noise of a wrong shape. Nothing is computed then.
   [[nodiscard]] Synthesis synthesize(std::span<const SynthesisRequest> requests);
 
+  /// "fp32", "bf16", or "bf16 (vocoder fp32)" where the vocoder's kernels do not suit its dimensions.
+  [[nodiscard]] std::string dtype() const;
+
   // Stages, for tests and benchmarks. Utterances given to one call form one pass.
 
   /// Mel spectrograms, prompt cut off, [80, 2 * tokens] each. @param requests checked, all of one step count.
@@ -80,6 +84,9 @@ public:
   /// @param probe sees what Hift::render() shows.
   [[nodiscard]] std::vector<at::Tensor> waveforms(std::span<const SynthesisRequest* const> requests,
                                                   std::span<const at::Tensor> mels, const Probe& probe = {}) const;
+
+  /// Mel frames (voice prompts included) that go through a stage together at most; a single utterance may be longer.
+  [[nodiscard]] std::int64_t frames_per_pass() const noexcept { return frames_per_pass_; }
 
   /// Gain of the first samples: 20 ms of silence, then 20 ms of a raised cosine, [960].
   [[nodiscard]] const at::Tensor& fade() const noexcept { return fade_; }
