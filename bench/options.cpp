@@ -11,7 +11,7 @@ namespace audiobookd::bench {
 const char* const usage =
     "usage: audiobook-bench decode|synthesis|engine|book|checkpoint-load --checkpoint DIR [options]\n"
     "  --device cpu|cuda|cuda:N   default cpu\n"
-    "  --dtype fp32|bf16|auto     of T3; default auto: bf16 on CUDA and on CPUs with AMX\n"
+    "  --dtype fp32|bf16|auto     default auto: bf16 on CUDA, and of T3 on CPUs with AMX\n"
     "  --free-gemm                decode: matrix products by the fastest algorithm; tokens may depend on the company\n"
     "  --utterances N             default 154 (40 minutes of audio)\n"
     "  --batch N                  utterances decoded together; default by device\n"

@@ -116,6 +116,7 @@ void bench_synthesis(const Options& options) {
   const double seconds = meter.seconds();
   Json result = settings(options, workload);
   result["dtype"] = s3gen.dtype();
+  result["dtype"] = s3gen.dtype();
   result["batch"] = batch;
   result["cfm_steps"] = options.cfm_steps;
   result["load_seconds"] = load_seconds;

@@ -104,7 +104,7 @@ Engine::Impl::Impl(const EngineOptions& options)
   synthesis_threads_ = device_.is_cuda() ? 1 : std::max(1, threads - threads / 2);
   // On the CPU utterances are synthesised one by one: then an utterance's samples are the same in any company.
   synthesis_batch_ = options.synthesis_batch > 0 ? static_cast<std::size_t>(options.synthesis_batch)
-                     : device_.is_cuda()         ? 16
+                     : device_.is_cuda()         ? 32
                                                  : 1;
   const StageScope scope(device_, Stage::decode, threads);
   const bool half = use_bf16(options);
@@ -118,7 +118,8 @@ Engine::Impl::Impl(const EngineOptions& options)
 
   info_.model = "chatterbox-" + config_.variant;
   info_.device = device_name(device_);
-  info_.dtype = half ? "bf16 (S3Gen fp32)" : "fp32";
+  const std::string s3gen_dtype = s3gen_->dtype();
+  info_.dtype = half && s3gen_dtype != "bf16" ? "bf16 (S3Gen " + s3gen_dtype + ")" : s3gen_dtype;
   info_.max_batch = max_batch;
   info_.synthetic = config_.synthetic;
   info_.weights_hash = hash_weights(options.checkpoint);
@@ -136,7 +137,9 @@ void Engine::Impl::load_models(const EngineOptions& options, bool half) {
   t3_ = std::make_unique<chatterbox::T3>(config_.t3, t3, half ? at::kBFloat16 : at::kFloat);
   t3.verify();
   const StateDict s3gen = StateDict::from_safetensors(options.checkpoint / "s3gen.safetensors", device_);
-  s3gen_ = std::make_unique<chatterbox::S3Gen>(config_.flow, config_.hift, s3gen);
+  s3gen_ = std::make_unique<chatterbox::S3Gen>(
+      config_.flow, config_.hift, s3gen,
+      chatterbox::S3GenOptions{.half_precision = use_bf16(options) && device_.is_cuda()});
   s3gen.ignore("tokenizer."); // the modules that turn a clip into a voice
   s3gen.ignore("speaker_encoder.");
   s3gen.verify();

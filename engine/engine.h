@@ -48,7 +48,7 @@ public:
 struct EngineOptions {
   std::filesystem::path checkpoint; ///< folder with t3_cfg.safetensors, s3gen.safetensors, tokenizer.json, conds.pt
   std::string device = "cpu";       ///< "cpu", "cuda" or "cuda:N". CUDA that is missing is an error, never a CPU run
-  std::string dtype = "auto";       ///< of T3: "fp32", "bf16" (a GPU, or a CPU with AMX) or "auto": bf16 where it can
+  std::string dtype = "auto";       ///< "fp32", "bf16" (GPU; T3 alone on a CPU with AMX) or "auto": where it can
   int max_batch = 0;                ///< utterances decoded together; 0: by device
   int synthesis_batch = 0;          ///< utterances in one S3Gen launch at most; 0: by device
   std::vector<AttentionHead> alignment_heads; ///< of T3, for Sink::aligned(); none by default, at no cost
