@@ -6,7 +6,7 @@
 namespace audiobookd::daemon {
 
 std::filesystem::path embedded_checkpoint(const std::filesystem::path& cache) {
-  const std::filesystem::path folder = cache / "checkpoints" / "tiny";
+  std::filesystem::path folder = cache / "checkpoints" / "tiny";
   if (!std::filesystem::exists(folder / "config.json")) {
     std::filesystem::create_directories(folder.parent_path());
     engine::chatterbox::write_checkpoint(engine::chatterbox::Preset::tiny, folder);
