@@ -31,7 +31,7 @@ lint: build ## clang-format, clang-tidy, shellcheck and the borders between room
 
 format: ## lay out every source with clang-format
 	@scripts/setup lint
-	@git ls-files -z '*.h' '*.cpp' '*.cu' | xargs -0 clang-format -i
+	@git ls-files -z '*.h' '*.cpp' '*.cu' '*.cuh' | xargs -0 clang-format -i
 
 clean: ## remove what was built; .deps/ stays
 	@rm -rf build demo-output
