@@ -56,10 +56,35 @@ struct SharedPrefix {
 struct Newcomers {
   std::vector<int> places;
   std::vector<Prompt> prompts;
-  std::vector<std::vector<std::int32_t>> pages; // of each prompt
-  std::vector<int> shared;                      // positions of each prompt that lie in shared pages
-  std::vector<int> cond_rows, uncond_rows;      // rows of the prefill's logits
-  std::int64_t rows = 0;                        // of all prompts
+  std::vector<std::vector<std::int32_t>> pages;        // of each prompt
+  std::vector<int> shared;                             // positions of each prompt that lie in shared pages
+  std::vector<int> cond_rows, uncond_rows;             // rows of the prefill's logits
+  std::int64_t rows = 0;                               // of all prompts
+  std::vector<std::pair<SharedPrefix*, int>> extended; // prefixes that grow, and their lengths before
+};
+
+/// Captures what a scope launches; a scope that is left by an exception ends the capture and throws it away.
+class Capture {
+public:
+  Capture(at::cuda::CUDAGraph& graph, at::cuda::MempoolId_t pool) : graph_(graph) { graph.capture_begin(pool); }
+  void end() {
+    open_ = false;
+    graph_.capture_end();
+  }
+  ~Capture() {
+    if (open_) {
+      try {
+        graph_.capture_end();
+      } catch (const c10::Error&) { // what is thrown already tells more
+      }
+    }
+  }
+  Capture(const Capture&) = delete;
+  Capture& operator=(const Capture&) = delete;
+
+private:
+  at::cuda::CUDAGraph& graph_;
+  bool open_ = true;
 };
 
 /// Who takes part in a step, in the order of the batch's rows.
@@ -71,7 +96,7 @@ struct Batch {
 class CudaDecoder final : public chatterbox::Decoder {
 public:
   CudaDecoder(const T3& model, const CudaDecoderOptions& options)
-      : model_(model, options.invariant), num_pages_(options.num_pages), cache_(model_.make_cache(num_pages_)),
+      : model_(model, options.invariant), cache_(model_.make_cache(0)),
         places_(static_cast<std::size_t>(options.max_batch)) {
     const int longest_prompt = model.prompt_length(static_cast<std::size_t>(model.config().text_pos_rows - 2));
     max_pages_ = 1 + KvCache::pages_for(longest_prompt + longest_history); // shared and own positions round up apart
@@ -79,7 +104,21 @@ public:
     make_state(options.max_batch);
     make_watch(options.max_batch, options.alignment_heads);
     model_.prepare(std::max<std::int64_t>(2LL * options.max_batch, CudaT3::prompt_rows));
-    capture(2LL * options.max_batch);
+    resize_cache(options.num_pages);
+  }
+
+  void resize_cache(int num_pages) override {
+    TORCH_CHECK(active_ == 0, "the KV cache is in use");
+    c10::cuda::device_synchronize(); // the last steps may still run
+    graphs_.clear();                 // they know where the old one lies
+    prefixes_.clear();
+    num_pages_ = 0;
+    cache_ = model_.make_cache(0);
+    if (num_pages > 0) {
+      cache_ = model_.make_cache(num_pages);
+      capture(2LL * no_place());
+      num_pages_ = num_pages;
+    }
   }
 
   [[nodiscard]] int active() const noexcept override { return active_; }
@@ -91,22 +130,25 @@ public:
       return 0;
     }
     Newcomers newcomers;
-    while (!waiting.empty() && free_places() > 0 &&
-           newcomers.prompts.size() + 2 <= static_cast<std::size_t>(CudaT3::max_prompts) &&
-           newcomers.rows < CudaT3::prompt_rows / 2) {
-      if (newcomers.places.empty()) {
-        check(waiting.front());
+    try {
+      choose(waiting, newcomers);
+      if (!newcomers.places.empty()) {
+        start(newcomers);
       }
-      if (!has_room_for(waiting.front()) || waiting.front().max_tokens > longest_history) {
-        break;
-      }
-      take(std::move(waiting.front()), newcomers);
-      waiting.pop_front();
-    }
-    if (!newcomers.places.empty()) {
-      start(newcomers);
+    } catch (const c10::OutOfMemoryError&) {
+      tried_together_ = newcomers.places.size();
+      put_back(newcomers, waiting);
+      throw;
     }
     return static_cast<int>(newcomers.places.size());
+  }
+
+  bool admit_fewer() override {
+    if (most_together_ == 1) {
+      return false;
+    }
+    most_together_ = std::max<std::size_t>(1, std::min(most_together_, tried_together_) / 2);
+    return true;
   }
 
   bool cancel(UtteranceId id) override {
@@ -221,10 +263,9 @@ private:
     for (std::int64_t rows = CudaT3::bucket(most_rows); rows > 0; rows = previous_bucket(rows)) {
       run_step(rows); // libraries load their kernels now, not during capture
       c10::cuda::device_synchronize();
-      at::cuda::CUDAGraph& graph = graphs_[rows];
-      graph.capture_begin(pool);
+      Capture capture(graphs_[rows], pool);
       run_step(rows);
-      graph.capture_end();
+      capture.end();
     }
     c10::cuda::device_synchronize();
   }
@@ -256,8 +297,7 @@ private:
     if (batch.sequences == laid_out_ && batch_is_valid_) {
       return rows;
     }
-    laid_out_ = batch.sequences;
-    batch_is_valid_ = true;
+    std::vector<int> sequences = batch.sequences;
     const auto width = static_cast<std::size_t>(batch_.size(1));
     batch.sequences.resize(width, 2 * no_place());
     batch.places.resize(width, no_place());
@@ -268,6 +308,8 @@ private:
       all.insert(all.end(), list->begin(), list->end());
     }
     batch_.copy_(upload(all, batch_.device()).view_as(batch_));
+    laid_out_ = std::move(sequences);
+    batch_is_valid_ = true;
     return rows;
   }
 
@@ -284,8 +326,36 @@ private:
     }
   }
 
-  /// Gives @p request a place and pages and adds its prompts to @p newcomers.
-  void take(DecodeRequest request, Newcomers& newcomers) {
+  /// Moves requests from the front of @p waiting to @p newcomers, as many as run together.
+  void choose(std::deque<DecodeRequest>& waiting, Newcomers& newcomers) {
+    while (!waiting.empty() && free_places() > 0 && newcomers.places.size() < most_together_ &&
+           newcomers.prompts.size() + 2 <= static_cast<std::size_t>(CudaT3::max_prompts) &&
+           newcomers.rows < CudaT3::prompt_rows / 2) {
+      if (newcomers.places.empty()) {
+        check(waiting.front());
+      }
+      if (!has_room_for(waiting.front()) || waiting.front().max_tokens > longest_history) {
+        break;
+      }
+      take(waiting.front(), newcomers);
+      waiting.pop_front();
+    }
+  }
+
+  /// Undoes choose(). What the GPU was told about their places is told anew when somebody takes them.
+  void put_back(Newcomers& newcomers, std::deque<DecodeRequest>& waiting) {
+    for (auto place = newcomers.places.rbegin(); place != newcomers.places.rend(); ++place) {
+      waiting.push_front(std::move(places_[static_cast<std::size_t>(*place)]->request));
+      free_place(*place);
+    }
+    for (auto grown = newcomers.extended.rbegin(); grown != newcomers.extended.rend(); ++grown) {
+      shorten(*grown->first, grown->second);
+    }
+  }
+
+  /// Gives @p request a place and pages and adds its prompts to @p newcomers. The request stays where it is unless all
+  /// of this succeeds.
+  void take(DecodeRequest& request, Newcomers& newcomers) {
     const auto free = std::find_if(places_.begin(), places_.end(), [](const auto& place) { return !place; });
     const int rows = rows_of(request);
     const at::Tensor prompt =
@@ -297,6 +367,7 @@ private:
     ++prefix.users;
     Place place{std::move(request), call_, &prefix};
     const auto length = static_cast<int>(prompt.size(1));
+    newcomers.extended.emplace_back(&prefix, prefix.length);
     for (int row = 0; row < rows; ++row) {
       const int shared = shared_positions(place.request)[static_cast<std::size_t>(row)];
       const int first = std::min(shared, prefix.length);
@@ -367,6 +438,15 @@ private:
       prefix.pages.push_back(cache_.reserve(1).front());
     }
     prefix.length = std::max(prefix.length, length);
+  }
+
+  /// Forgets what lies behind @p length positions.
+  void shorten(SharedPrefix& prefix, int length) {
+    prefix.length = length;
+    while (static_cast<int>(prefix.pages.size()) > KvCache::pages_for(length)) {
+      cache_.release({prefix.pages.back()});
+      prefix.pages.pop_back();
+    }
   }
 
   /// A block table on the host, one row for each list.
@@ -498,7 +578,7 @@ private:
   }
 
   CudaT3 model_;
-  const int num_pages_;
+  int num_pages_ = 0;
   KvCache cache_;
   int max_pages_ = 0;
   std::vector<std::optional<Place>> places_;
@@ -513,6 +593,8 @@ private:
   std::vector<int> laid_out_; // the sequences in it
   bool batch_is_valid_ = false;
   int calls_awaited_ = 0;                              // since a place became free
+  std::size_t most_together_ = CudaT3::max_prompts;    // utterances that enter together
+  std::size_t tried_together_ = 0;                     // when memory was short
   std::map<std::int64_t, at::cuda::CUDAGraph> graphs_; // by rows
   std::uint64_t call_ = 0;
   std::array<Report, 2> reports_;

@@ -63,6 +63,17 @@ TEST(Decoder, RefusesWhatCanNeverFit) {
   EXPECT_EQ(waiting.size(), 1u) << "it was lost";
 }
 
+TEST(Decoder, TheCacheCanBeReplaced) {
+  const auto requests = random_requests(12, 4);
+  AtenDecoder decoder(tiny_t3(), 12, 4000);
+  const Tokens expected = decode_all(decoder, requests);
+  decoder.resize_cache(0);
+  std::deque<DecodeRequest> waiting{requests.front()};
+  EXPECT_THROW(decoder.admit(waiting), std::invalid_argument) << "there is no cache";
+  decoder.resize_cache(24); // room for two or three at a time
+  EXPECT_EQ(decode_all(decoder, requests), expected);
+}
+
 TEST(Decoder, CancelFreesThePlaceAndLeavesTheOthersAlone) {
   const auto requests = random_requests(6, 6);
   const Tokens expected = decode_on_cpu(requests, 6);

@@ -56,13 +56,26 @@ void AtenDecoder::admit_one(const DecodeRequest& request) {
   for (int row = 0; row < rows; ++row) {
     place.pages.push_back(cache_.reserve(place.prompt_length + request.max_tokens));
   }
-  const at::Tensor logits = model_.prefill(prompt, place.pages, cache_);
-  at::Tensor seen = seen_[index];
-  seen.fill_(false);
-  seen[model_.config().start_speech_token].fill_(true);
   places_[index] = std::move(place);
   ++active_;
-  sample({{index}, {0}, {rows - 1}, rows}, logits);
+  try {
+    const at::Tensor logits = model_.prefill(prompt, places_[index]->pages, cache_);
+    at::Tensor seen = seen_[index];
+    seen.fill_(false);
+    seen[model_.config().start_speech_token].fill_(true);
+    sample({{index}, {0}, {rows - 1}, rows}, logits);
+  } catch (const c10::OutOfMemoryError&) {
+    free_place(index);
+    throw;
+  }
+}
+
+void AtenDecoder::resize_cache(int num_pages) {
+  TORCH_CHECK(active_ == 0, "the KV cache is in use");
+  num_pages_ = 0;
+  cache_ = model_.make_cache(0);
+  cache_ = model_.make_cache(num_pages);
+  num_pages_ = num_pages;
 }
 
 bool AtenDecoder::cancel(UtteranceId id) {
@@ -209,24 +222,23 @@ void AtenDecoder::free_place(int index) {
 }
 
 std::vector<DecodeResult> AtenDecoder::step() {
-  std::vector<DecodeResult> results;
   const auto collect_done = [&] {
     for (int i = 0; i < static_cast<int>(places_.size()); ++i) {
       if (places_[i] && is_done(*places_[i])) {
-        results.push_back(finish(i));
+        done_.push_back(finish(i));
       }
     }
   };
   collect_done(); // an utterance may be done with the token its prompt gave
   if (active_ == 0) {
-    return results;
+    return std::exchange(done_, {});
   }
   const Batch batch = collect();
   const TextWatch seen = watch(batch);
   sample(batch, forward(batch, seen));
   note(batch, seen);
   collect_done();
-  return results;
+  return std::exchange(done_, {});
 }
 
 } // namespace audiobookd::engine::chatterbox

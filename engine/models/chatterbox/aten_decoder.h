@@ -22,8 +22,10 @@ public:
   [[nodiscard]] int active() const noexcept override { return active_; }
   [[nodiscard]] int free_places() const noexcept override { return static_cast<int>(places_.size()) - active_; }
   int admit(std::deque<DecodeRequest>& waiting) override;
+  bool admit_fewer() override { return false; } // prompts run one by one
   bool cancel(UtteranceId id) override;
   std::vector<DecodeResult> step() override;
+  void resize_cache(int num_pages) override;
 
 private:
   struct Place {
@@ -55,13 +57,14 @@ private:
   void free_place(int index);
 
   const T3& model_;
-  const int num_pages_;
+  int num_pages_;
   const std::vector<AttentionHead> alignment_heads_;
   KvCache cache_;
   std::vector<std::optional<Place>> places_;
   int active_ = 0;
-  at::Tensor seen_;       // [max_batch + 1, speech_vocab] bool: tokens of each place; the last row is padding
-  at::Tensor not_speech_; // [1, speech_vocab] bool: tokens that a forced length must not draw
+  std::vector<DecodeResult> done_; // not yet returned
+  at::Tensor seen_;                // [max_batch + 1, speech_vocab] bool: tokens of each place; the last row is padding
+  at::Tensor not_speech_;          // [1, speech_vocab] bool: tokens that a forced length must not draw
   ConditioningCache conditioning_;
 };
 

@@ -46,12 +46,21 @@ public:
   /// Takes requests from the front of @p waiting as long as they fit (not necessarily all of those at once), runs their
   /// prompts and draws their first tokens. @return how many
   /// @throws std::invalid_argument when the first request can never fit; it stays in front, nothing was taken.
+  /// @throws c10::OutOfMemoryError when the device has no memory to run the prompts; all that were tried together are
+  /// in front again, in their order.
   virtual int admit(std::deque<DecodeRequest>& waiting) = 0;
+  /// Lets admit() try at most half as many together as it tried last. @return false when it was one already
+  virtual bool admit_fewer() = 0;
   /// Frees the place of @p id; false when it is not here.
   virtual bool cancel(UtteranceId id) = 0;
   /// Decodes steps_per_call() tokens of every utterance and returns those that are known to be done.
+  /// @throws c10::OutOfMemoryError when the device has no memory for it; another call goes on as if nothing had
+  /// happened.
   virtual std::vector<DecodeResult> step() = 0;
   [[nodiscard]] virtual int steps_per_call() const noexcept { return 1; }
+  /// Replaces the KV cache by one of @p num_pages pages; 0: none, and nothing can be admitted. Only while nothing is
+  /// active. @throws c10::OutOfMemoryError when it does not fit; then there is none.
+  virtual void resize_cache(int num_pages) = 0;
 };
 
 /// The conditioning rows of the voice used last: utterances that follow one another mostly share it.
