@@ -69,8 +69,13 @@ protected:
   }
 
   testing::FakeQueue::Record run_claimed(const std::string& id) {
-    RenderJob(queue_.claim().value(), surroundings_); // waits for its end
+    run_next(surroundings_);
     return queue_.record(id);
+  }
+
+  /// Claims the next job and runs it to its end.
+  void run_next(const JobSurroundings& surroundings) {
+    const RenderJob running(queue_.claim().value(), surroundings); // its destructor waits for that
   }
 
   [[nodiscard]] std::string output() const { return testing::read_file(files_ / "out/book.mp3"); }
@@ -141,7 +146,7 @@ TEST_F(RenderJobTest, ABookThatIsTooLongForTheChunkStoreIsPermanentBeforeAnythin
   const JobSurroundings surroundings{
       .queue = queue_, .studio = {renderer_, pool_, small}, .storage = storage_, .defaults = {}, .on_end = [] {}};
   queue_.add(job());
-  RenderJob(queue_.claim().value(), surroundings); // waits for its end
+  run_next(surroundings);
   EXPECT_EQ(queue_.record("book").state, "dead");
   EXPECT_NE(queue_.record("book").error.find("too small for job 'book'"), std::string::npos)
       << queue_.record("book").error;
