@@ -43,7 +43,7 @@ at::Device test_device() {
   const char* name = std::getenv("AUDIOBOOKD_TEST_DEVICE");
   at::globalContext().setAllowTF32CuBLAS(false);
   at::globalContext().setAllowTF32CuDNN(false);
-  return at::Device(name != nullptr ? name : "cpu");
+  return {name != nullptr ? name : "cpu"};
 }
 
 bool GoldenCase::exists(const std::string& name) {

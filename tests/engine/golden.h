@@ -55,9 +55,7 @@ double signal_to_noise_db(const at::Tensor& actual, const at::Tensor& expected);
 
 /// Compares tensors with an absolute tolerance and says where and by how much they differ.
 #define EXPECT_TENSOR_NEAR(actual, expected, tolerance)                                                                \
-  do {                                                                                                                 \
-    const at::Tensor actual_ = (actual);                                                                               \
-    const at::Tensor expected_ = (expected);                                                                           \
+  [](const at::Tensor& actual_, const at::Tensor& expected_, double tolerance_) {                                      \
     ASSERT_EQ(actual_.sizes().vec(), expected_.sizes().vec()) << #actual;                                              \
-    EXPECT_LE(audiobookd::tests::max_abs_diff(actual_, expected_), (tolerance)) << #actual;                            \
-  } while (false)
+    EXPECT_LE(audiobookd::tests::max_abs_diff(actual_, expected_), tolerance_) << #actual;                             \
+  }((actual), (expected), (tolerance))

@@ -56,8 +56,6 @@ std::string message_of(Action&& action) {
 
 /// Fails unless @p text contains @p part, and shows both.
 #define EXPECT_CONTAINS(text, part)                                                                                    \
-  do {                                                                                                                 \
-    const std::string text_ = (text);                                                                                  \
-    const std::string part_ = (part);                                                                                  \
+  [](const std::string& text_, const std::string& part_) {                                                             \
     EXPECT_NE(text_.find(part_), std::string::npos) << "expected \"" << part_ << "\" in: \"" << text_ << "\"";         \
-  } while (false)
+  }((text), (part))

@@ -21,7 +21,7 @@ protected:
   std::string error_with(const std::string& pointer, const Json& value) {
     Json json = base_;
     json[Json::json_pointer(pointer)] = value;
-    const std::string message = tests::message_of([&] { (void)load(json); });
+    std::string message = tests::message_of([&] { (void)load(json); });
     EXPECT_CONTAINS(message, file_.string());
     return message;
   }
