@@ -1,6 +1,7 @@
 #include "engine/chatterbox_engine.h"
 
 #include "engine/cuda/cuda_decoder.h"
+#include "engine/memory_trial.h"
 #include "engine/models/chatterbox/aten_decoder.h"
 #include "engine/models/chatterbox/text_norm.h"
 #include "engine/safetensors.h"
@@ -23,7 +24,7 @@ using chatterbox::DecodeResult;
 constexpr int max_new_tokens = 1000;                // of the reference
 constexpr int typical_positions = 640;              // an utterance of 16 s with its prompt, and room to run over
 constexpr std::int64_t cpu_cache_bytes = 2LL << 30; // KV cache on the CPU at most, by default
-constexpr double gpu_cache_fraction = 0.6;          // of the memory that is free after loading
+constexpr int rows_of_utterance = 2;                // the conditional and the unconditional one
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -87,6 +88,30 @@ std::unique_ptr<chatterbox::Decoder> make_decoder(const chatterbox::T3& t3, [[ma
   return std::make_unique<chatterbox::AtenDecoder>(t3, max_batch, num_pages, heads);
 }
 
+/// Bytes that the weights of @p checkpoint take on a GPU at least.
+std::int64_t weight_bytes(const std::filesystem::path& checkpoint, bool half) {
+  const auto numbers = [](const TensorView& tensor) {
+    return static_cast<std::int64_t>(tensor.data.size() / dtype_size(tensor.dtype));
+  };
+  std::int64_t bytes = 0;
+  const SafetensorsFile t3(checkpoint / "t3_cfg.safetensors");
+  for (const auto& [name, tensor] : t3.tensors()) {
+    bytes += (half ? 2 : 4) * numbers(tensor);
+  }
+  const SafetensorsFile s3gen(checkpoint / "s3gen.safetensors");
+  for (const auto& [name, tensor] : s3gen.tensors()) {
+    if (name.starts_with("flow.") || name.starts_with("mel2wav.")) {
+      bytes += 4 * numbers(tensor);
+    }
+  }
+  return bytes;
+}
+
+[[noreturn]] void fail_for_memory(const c10::OutOfMemoryError& error) {
+  throw std::runtime_error(std::string("the GPU has no memory left for a single utterance: ") +
+                           error.what_without_backtrace());
+}
+
 int threads_of(const EngineOptions& options) {
   return options.cpu_threads > 0 ? options.cpu_threads
                                  : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
@@ -96,9 +121,7 @@ int threads_of(const EngineOptions& options) {
 
 Engine::Impl::Impl(const EngineOptions& options)
     : device_(resolve_device(options.device)), config_(chatterbox::Config::load(options.checkpoint)) {
-  if (options.max_batch < 0 || options.synthesis_batch < 0 || options.cpu_threads < 0) {
-    throw std::invalid_argument("max_batch, synthesis_batch and cpu_threads must not be negative");
-  }
+  check_options(options);
   const int threads = threads_of(options);
   decode_threads_ = device_.is_cuda() ? 1 : std::max(1, threads / 2);
   synthesis_threads_ = device_.is_cuda() ? 1 : std::max(1, threads - threads / 2);
@@ -108,23 +131,44 @@ Engine::Impl::Impl(const EngineOptions& options)
                                                  : 1;
   const StageScope scope(device_, Stage::decode, threads);
   const bool half = use_bf16(options);
-  load_models(options, half);
-  load_voices(options);
-  const int max_batch = options.max_batch > 0 ? options.max_batch : default_max_batch(half);
-  const int rows = 2;
-  const int longest = t3_->prompt_length(static_cast<std::size_t>(config_.t3.text_pos_rows - 2)) + max_new_tokens;
-  const int pages = rows * std::max(max_batch * KvCache::pages_for(typical_positions), KvCache::pages_for(longest));
-  decoder_ = make_decoder(*t3_, half, max_batch, pages, options.alignment_heads);
+  try {
+    check_budget(options, half);
+    load_models(options, half);
+    load_voices(options);
+    start_decoder(options, half);
+  } catch (const c10::OutOfMemoryError& error) { // other programs hold it
+    fail_for_memory(error);
+  }
+  synthesis_limit_ = synthesis_batch_;
 
   info_.model = "chatterbox-" + config_.variant;
   info_.device = device_name(device_);
   const std::string s3gen_dtype = s3gen_->dtype();
   info_.dtype = half && s3gen_dtype != "bf16" ? "bf16 (S3Gen " + s3gen_dtype + ")" : s3gen_dtype;
-  info_.max_batch = max_batch;
+  info_.synthesis_batch = static_cast<int>(synthesis_batch_);
   info_.synthetic = config_.synthetic;
   info_.weights_hash = hash_weights(options.checkpoint);
   for (const auto& [name, voice] : voices_) {
     info_.voices.push_back(name);
+  }
+}
+
+void Engine::Impl::check_options(const EngineOptions& options) const {
+  if (options.max_batch < 0 || options.synthesis_batch < 0 || options.cpu_threads < 0) {
+    throw std::invalid_argument("max_batch, synthesis_batch and cpu_threads must not be negative");
+  }
+  check_range("gpu_memory_fraction", options.gpu_memory_fraction, 0, 1, true);
+}
+
+void Engine::Impl::check_budget(const EngineOptions& options, bool half) const {
+  if (!device_.is_cuda()) {
+    return;
+  }
+  unlimit_tensor_memory(device_); // an engine before this one may have set a limit
+  const DeviceMemory memory = device_memory(device_);
+  const std::int64_t needed = memory.allocated + weight_bytes(options.checkpoint, half);
+  if (needed > tensor_budget(options.gpu_memory_fraction, memory)) {
+    throw std::runtime_error(too_small(options.gpu_memory_fraction, memory, needed, "the model"));
   }
 }
 
@@ -161,14 +205,36 @@ bool Engine::Impl::use_bf16(const EngineOptions& options) const {
   return options.dtype != "fp32" && computes_bf16(device_);
 }
 
-int Engine::Impl::default_max_batch(bool half) const {
-  const std::int64_t pages_of_one = 2LL * KvCache::pages_for(typical_positions);
-  const std::int64_t bytes_of_one = KvCache::bytes(config_.t3.num_layers, config_.t3.num_heads, config_.t3.head_dim,
-                                                   pages_of_one, half ? at::kBFloat16 : at::kFloat);
+void Engine::Impl::start_decoder(const EngineOptions& options, bool half) {
+  const int max_batch = options.max_batch > 0 ? options.max_batch : default_max_batch(options, half);
+  info_.max_batch = max_batch;
+  const int longest = t3_->prompt_length(static_cast<std::size_t>(config_.t3.text_pos_rows - 2)) + max_new_tokens;
+  const int pages_of_longest = rows_of_utterance * (KvCache::pages_for(longest) + 1); // in two parts, each rounded up
+  if (!device_.is_cuda()) {
+    const int pages = max_batch * rows_of_utterance * KvCache::pages_for(typical_positions);
+    decoder_ = make_decoder(*t3_, half, max_batch, std::max(pages, pages_of_longest), options.alignment_heads);
+    return;
+  }
+  decoder_ = make_decoder(*t3_, half, max_batch, pages_of_longest, options.alignment_heads);
+  const TrialResult fit = fit_to_memory({.t3 = *t3_,
+                                         .s3gen = *s3gen_,
+                                         .decoder = *decoder_,
+                                         .voice = voices_.at("default"),
+                                         .synthesis_batch = synthesis_batch_,
+                                         .longest_tokens = std::min(max_new_tokens, config_.t3.max_speech_tokens),
+                                         .least_pages = pages_of_longest,
+                                         .most_pages = max_batch * pages_of_longest},
+                                        options.gpu_memory_fraction);
+  synthesis_batch_ = fit.synthesis_batch;
+  info_.predicted_memory_bytes = fit.peak_bytes;
+  stats_.out_of_memory = fit.out_of_memory;
+}
+
+int Engine::Impl::default_max_batch(const EngineOptions& options, bool half) const {
+  const std::int64_t bytes_of_one = rows_of_utterance * KvCache::pages_for(typical_positions) * page_bytes(*t3_);
+  const DeviceMemory memory = device_memory(device_);
   const std::int64_t budget =
-      device_.is_cuda()
-          ? static_cast<std::int64_t>(gpu_cache_fraction * static_cast<double>(free_device_memory(device_)))
-          : cpu_cache_bytes;
+      device_.is_cuda() ? tensor_budget(options.gpu_memory_fraction, memory) - memory.allocated : cpu_cache_bytes;
   const std::int64_t most = !device_.is_cuda() ? 32 : half ? 512 : 160;
   return static_cast<int>(std::clamp<std::int64_t>(budget / bytes_of_one, 1, most));
 }
@@ -252,13 +318,13 @@ void Engine::Impl::run(WorkSource& source, Sink& sink, const std::stop_token& st
     if (!stop.stop_requested() && !synthesis.full()) {
       pull(session);
     }
-    admit(session);
+    const bool starving = !admit(session);
     synthesis.set_draining(decoder_->active() == 0);
     if (decoder_->active() > 0) {
       decode(session);
     } else if (stop.stop_requested() && session.waiting.empty() && synthesis.idle()) {
       break;
-    } else if (session.waiting.empty()) {
+    } else if (session.waiting.empty() || starving) {
       wait_for_work();
     }
     const std::lock_guard lock(mutex_);
@@ -339,26 +405,57 @@ void Engine::Impl::fail(Session& session, UtteranceId id, const std::string& why
   session.sink.failed(id, why);
 }
 
-void Engine::Impl::admit(Session& session) {
+/// @return false when there is memory for newcomers only after others have left or the synthesis thread is done
+bool Engine::Impl::admit(Session& session) {
   while (!session.waiting.empty()) {
+    const bool alone = decoder_->active() == 0 && !session.synthesis.computing();
     try {
       const auto start = std::chrono::steady_clock::now();
       if (decoder_->admit(session.waiting) == 0) {
-        return;
+        return true;
       }
       const std::lock_guard lock(mutex_);
       stats_.prefill_seconds += seconds_since(start);
     } catch (const std::invalid_argument& error) {
       fail(session, session.waiting.front().id, error.what());
       session.waiting.pop_front();
+    } catch (const c10::OutOfMemoryError& error) {
+      ran_out_of_memory();
+      if (!decoder_->admit_fewer()) {
+        if (alone) {
+          fail_for_memory(error);
+        }
+        return false;
+      }
     }
   }
+  return true;
+}
+
+/// Makes room for another attempt with less.
+void Engine::Impl::ran_out_of_memory() {
+  {
+    const std::lock_guard lock(mutex_);
+    ++stats_.out_of_memory;
+  }
+  release_unused_memory(device_);
 }
 
 void Engine::Impl::decode(Session& session) {
   const int rows = decoder_->active();
   const auto start = std::chrono::steady_clock::now();
-  std::vector<DecodeResult> results = decoder_->step();
+  const bool alone = !session.synthesis.computing();
+  std::vector<DecodeResult> results;
+  try {
+    results = decoder_->step();
+  } catch (const c10::OutOfMemoryError& error) {
+    ran_out_of_memory();
+    if (alone) {
+      fail_for_memory(error);
+    }
+    wait_for_work(); // until the synthesis thread is done
+    return;
+  }
   {
     const std::lock_guard lock(mutex_);
     stats_.decode_seconds += seconds_since(start);
@@ -444,7 +541,7 @@ void Engine::Impl::synthesise(SynthesisQueue& queue, Sink& sink) noexcept {
       if (batch.empty()) {
         return;
       }
-      synthesise_batch(std::move(batch), sink);
+      synthesise_batch(batch, sink);
       queue.done();
       notify(); // the decode thread may admit again, or be done
     }
@@ -457,9 +554,25 @@ void Engine::Impl::synthesise(SynthesisQueue& queue, Sink& sink) noexcept {
   }
 }
 
-void Engine::Impl::synthesise_batch(std::vector<SynthesisTask> batch, Sink& sink) {
+void Engine::Impl::synthesise_batch(std::span<const SynthesisTask> batch, Sink& sink) {
+  while (!batch.empty()) {
+    const std::size_t count = std::min(batch.size(), synthesis_limit_);
+    try {
+      synthesise_together(batch.first(count), sink);
+      batch = batch.subspan(count);
+    } catch (const c10::OutOfMemoryError& error) { // nothing was delivered
+      ran_out_of_memory();
+      if (count == 1) {
+        fail_for_memory(error);
+      }
+      synthesis_limit_ = count / 2;
+    }
+  }
+}
+
+void Engine::Impl::synthesise_together(std::span<const SynthesisTask> tasks, Sink& sink) {
   std::vector<chatterbox::SynthesisRequest> requests;
-  for (const SynthesisTask& task : batch) {
+  for (const SynthesisTask& task : tasks) {
     requests.push_back({task.speech_tokens, &task.voice->prompt, task.cfm_steps, task.random});
   }
   chatterbox::Synthesis synthesis = s3gen_->synthesize(requests);
@@ -469,17 +582,17 @@ void Engine::Impl::synthesise_batch(std::vector<SynthesisTask> batch, Sink& sink
     stats_.cfm_seconds += synthesis.seconds.cfm;
     stats_.vocoder_seconds += synthesis.seconds.vocoder;
   }
-  for (std::size_t i = 0; i < batch.size(); ++i) {
-    if (!take_if_open(batch[i].id)) {
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    if (!take_if_open(tasks[i].id)) {
       continue;
     }
-    Waveform waveform{std::move(synthesis.waveforms[i]), info_.sample_rate, batch[i].hit_token_limit};
+    Waveform waveform{std::move(synthesis.waveforms[i]), info_.sample_rate, tasks[i].hit_token_limit};
     {
       const std::lock_guard lock(mutex_);
       ++stats_.utterances_finished;
       stats_.audio_seconds += static_cast<double>(waveform.samples.size()) / waveform.sample_rate;
     }
-    sink.finished(batch[i].id, std::move(waveform));
+    sink.finished(tasks[i].id, std::move(waveform));
   }
 }
 

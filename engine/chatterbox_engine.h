@@ -51,22 +51,27 @@ private:
     std::unordered_map<UtteranceId, Utterance> utterances{}; // from the source until synthesis takes over
   };
 
+  void check_options(const EngineOptions& options) const;
+  void check_budget(const EngineOptions& options, bool half) const;
   void load_models(const EngineOptions& options, bool half);
   void load_voices(const EngineOptions& options);
   [[nodiscard]] bool use_bf16(const EngineOptions& options) const;
-  [[nodiscard]] int default_max_batch(bool half) const;
+  void start_decoder(const EngineOptions& options, bool half);
+  [[nodiscard]] int default_max_batch(const EngineOptions& options, bool half) const;
 
   void pull(Session& session);
   void accept(Session& session, Utterance utterance);
-  void admit(Session& session);
+  bool admit(Session& session);
   void decode(Session& session);
   void to_synthesis(Session& session, UtteranceId id, std::vector<std::int32_t> tokens, bool hit_limit);
   void fail(Session& session, UtteranceId id, const std::string& why);
   void apply_cancellations(Session& session);
   void wait_for_work();
+  void ran_out_of_memory();
 
   void synthesise(SynthesisQueue& queue, Sink& sink) noexcept;
-  void synthesise_batch(std::vector<SynthesisTask> batch, Sink& sink);
+  void synthesise_batch(std::span<const SynthesisTask> batch, Sink& sink);
+  void synthesise_together(std::span<const SynthesisTask> tasks, Sink& sink);
 
   [[nodiscard]] chatterbox::DecodeRequest prepare(const Utterance& utterance) const;
   [[nodiscard]] bool take_if_open(UtteranceId id);
@@ -76,6 +81,7 @@ private:
   int decode_threads_ = 1;
   int synthesis_threads_ = 1;
   std::size_t synthesis_batch_ = 1;
+  std::size_t synthesis_limit_ = 1; // of these, those that fitted into memory so far; the synthesis thread's
   std::unique_ptr<chatterbox::T3> t3_;
   std::unique_ptr<chatterbox::S3Gen> s3gen_;
   std::unique_ptr<BpeTokenizer> tokenizer_;

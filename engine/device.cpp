@@ -4,9 +4,13 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/cpu/Utils.h>
+#include <algorithm>
 #include <c10/core/InferenceMode.h>
+#include <map>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
+#include <utility>
 
 #ifdef AUDIOBOOKD_WITH_CUDA
 #include <ATen/cuda/CUDAContext.h>
@@ -33,6 +37,11 @@ void check_cuda_exists([[maybe_unused]] const at::Device& device) {
   throw std::runtime_error("device \"" + device.str() + "\": this is a CPU build; build where nvcc is installed");
 #endif
 }
+
+#ifdef AUDIOBOOKD_WITH_CUDA
+/// The number of a GPU; "cuda" means the first, as for resolve_device().
+at::DeviceIndex index_of(at::Device device) { return device.has_index() ? device.index() : at::DeviceIndex(0); }
+#endif
 
 } // namespace
 
@@ -64,17 +73,45 @@ std::string device_name([[maybe_unused]] at::Device device) {
   return "cpu";
 }
 
-std::int64_t free_device_memory([[maybe_unused]] at::Device device) {
+DeviceMemory device_memory([[maybe_unused]] at::Device device) {
+  DeviceMemory memory;
 #ifdef AUDIOBOOKD_WITH_CUDA
   if (device.is_cuda()) {
-    const c10::cuda::CUDAGuard guard(device);
+    at::globalContext().lazyInitDevice(at::kCUDA); // the allocator knows no device before
+    const c10::cuda::CUDAGuard guard(index_of(device));
     std::size_t free = 0;
     std::size_t total = 0;
     C10_CUDA_CHECK(cudaMemGetInfo(&free, &total));
-    return static_cast<std::int64_t>(free);
+    constexpr auto all = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(index_of(device));
+    memory.total = static_cast<std::int64_t>(total);
+    memory.used = static_cast<std::int64_t>(total - free);
+    memory.reserved = stats.reserved_bytes[all].current;
+    memory.allocated = stats.allocated_bytes[all].current;
   }
 #endif
-  return 0;
+  return memory;
+}
+
+void limit_tensor_memory([[maybe_unused]] at::Device device, [[maybe_unused]] std::int64_t bytes) {
+#ifdef AUDIOBOOKD_WITH_CUDA
+  if (device.is_cuda()) {
+    const auto total = static_cast<double>(device_memory(device).total);
+    const double fraction = std::clamp(static_cast<double>(bytes) / total, 0.0, 1.0);
+    c10::cuda::CUDACachingAllocator::setMemoryFraction(fraction, index_of(device));
+  }
+#endif
+}
+
+void unlimit_tensor_memory(at::Device device) { limit_tensor_memory(device, device_memory(device).total); }
+
+void release_unused_memory([[maybe_unused]] at::Device device) {
+#ifdef AUDIOBOOKD_WITH_CUDA
+  if (device.is_cuda()) {
+    at::globalContext().lazyInitDevice(at::kCUDA);
+    c10::cuda::CUDACachingAllocator::emptyCache();
+  }
+#endif
 }
 
 bool computes_bf16(at::Device device) {
@@ -85,6 +122,24 @@ bool computes_bf16(at::Device device) {
   const auto amx = capabilities.find("amx_bf16");
   return amx != capabilities.end() && amx->second.toBool();
 }
+
+#ifdef AUDIOBOOKD_WITH_CUDA
+namespace {
+
+c10::cuda::CUDAStream stream_of(at::Device device, Stage stage) {
+  static std::mutex mutex;
+  static std::map<std::pair<at::DeviceIndex, Stage>, c10::cuda::CUDAStream> streams; // protected by mutex
+  const std::lock_guard lock(mutex);
+  const auto key = std::pair(index_of(device), stage);
+  const auto found = streams.find(key);
+  return found != streams.end()
+             ? found->second
+             : streams.emplace(key, c10::cuda::getStreamFromPool(stage == Stage::decode, index_of(device)))
+                   .first->second;
+}
+
+} // namespace
+#endif
 
 struct StageScope::Guards {
   c10::InferenceMode inference;
@@ -98,7 +153,7 @@ StageScope::StageScope([[maybe_unused]] at::Device device, [[maybe_unused]] Stag
   at::set_num_threads(cpu_threads);
 #ifdef AUDIOBOOKD_WITH_CUDA
   if (device.is_cuda()) {
-    guards_->stream.emplace(c10::cuda::getStreamFromPool(stage == Stage::decode, device.index()));
+    guards_->stream.emplace(stream_of(device, stage));
   }
 #endif
 }

@@ -1,7 +1,10 @@
 // The device a model runs on, and the streams of its two stages. The only place that asks which build this is.
 #pragma once
 
+#include "engine/memory_budget.h"
+
 #include <ATen/core/Tensor.h>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -14,8 +17,18 @@ at::Device resolve_device(const std::string& name);
 /// "cpu", or the GPU's product name.
 std::string device_name(at::Device device);
 
-/// Bytes that can still be allocated on a GPU; 0 on the CPU.
-std::int64_t free_device_memory(at::Device device);
+/// The memory of a GPU now; zeros on the CPU.
+DeviceMemory device_memory(at::Device device);
+
+/// Lets this process reserve at most @p bytes of a GPU for tensors from now on: beyond that c10::OutOfMemoryError.
+/// Blocks that no tensor uses are given back before. Nothing on the CPU.
+void limit_tensor_memory(at::Device device, std::int64_t bytes);
+
+/// Takes the limit away.
+void unlimit_tensor_memory(at::Device device);
+
+/// Gives blocks that no tensor uses back to the driver. Not while a graph is captured.
+void release_unused_memory(at::Device device);
 
 /// Whether @p device multiplies bf16 matrices faster than fp32 ones: every GPU does, and a CPU with AMX.
 bool computes_bf16(at::Device device);
@@ -25,7 +38,8 @@ enum class Stage {
   synthesis, ///< low-priority stream
 };
 
-/// While it lives, the calling thread computes on the stage's own stream with so many CPU threads.
+/// While it lives, the calling thread computes on the stage's own stream with so many CPU threads. A stage's stream is
+/// always the same one, since blocks of memory that were used on one stream are not used again on another.
 /// Create and destroy it on that thread.
 class StageScope {
 public:

@@ -49,8 +49,9 @@ struct EngineOptions {
   std::filesystem::path checkpoint; ///< folder with t3_cfg.safetensors, s3gen.safetensors, tokenizer.json, conds.pt
   std::string device = "cpu";       ///< "cpu", "cuda" or "cuda:N". CUDA that is missing is an error, never a CPU run
   std::string dtype = "auto";       ///< "fp32", "bf16" (GPU; T3 alone on a CPU with AMX) or "auto": where it can
-  int max_batch = 0;                ///< utterances decoded together; 0: by device
-  int synthesis_batch = 0;          ///< utterances in one S3Gen launch at most; 0: by device
+  int max_batch = 0;                ///< utterances decoded together at most; 0: by device and memory
+  int synthesis_batch = 0; ///< utterances in one S3Gen launch at most, fewer where memory is short; 0: by device
+  double gpu_memory_fraction = 0.9; ///< of the GPU's memory that may be in use, other programs included; (0, 1]
   std::vector<AttentionHead> alignment_heads; ///< of T3, for Sink::aligned(); none by default, at no cost
   int cpu_threads = 0;                        ///< threads for CPU arithmetic, shared by both stages; 0: all cores
 };
@@ -63,7 +64,9 @@ struct EngineInfo {
   int sample_rate = 24000;
   int tokens_per_second = 25;
   int max_batch = 0;
-  bool synthetic = false; ///< weights made by the formula: audio is noise, lengths are predictions
+  int synthesis_batch = 0;
+  std::int64_t predicted_memory_bytes = 0; ///< of the GPU, in use at most, other programs included; 0 on the CPU
+  bool synthetic = false;                  ///< weights made by the formula: audio is noise, lengths are predictions
   Hash128 weights_hash;
   std::vector<std::string> voices; ///< names that Utterance::voice may carry; "default" is the built-in one
 };
@@ -81,13 +84,17 @@ struct EngineStats {
   double cfm_seconds = 0;     ///< S3Gen: CFM estimator and Euler steps
   double vocoder_seconds = 0; ///< S3Gen: HiFT
   double audio_seconds = 0;   ///< seconds of audio delivered
+  /// Times that the GPU's memory ran out and the engine went on with less at a time: fewer pages of KV cache, prompts
+  /// or utterances in S3Gen. Speech tokens stay the same to the bit; waveforms are those of other company.
+  std::uint64_t out_of_memory = 0;
 };
 
 class Engine {
 public:
   /// Loads a checkpoint folder.
   /// @throws std::runtime_error naming file, tensor or field: missing files, tensors missing or unexpected (all of
-  /// them at once), wrong shapes, a device that does not exist. std::invalid_argument naming a wrong option.
+  /// them at once), wrong shapes, a device that does not exist, a memory budget that is too small (bytes needed and
+  /// available). std::invalid_argument naming a wrong option.
   static std::unique_ptr<Engine> load(const EngineOptions& options);
   ~Engine();
   Engine(const Engine&) = delete;
@@ -95,7 +102,9 @@ public:
 
   /// Renders until @p stop is requested and everything admitted has been delivered. Blocks; the calling thread is the
   /// engine thread. One call at a time. Utterances with bad input (unknown voice, empty text) fail alone.
-  /// @throws std::runtime_error on a failure of the device: nothing in flight is delivered afterwards.
+  /// When the GPU's memory runs out it goes on with less at a time (EngineStats::out_of_memory).
+  /// @throws std::runtime_error on a failure of the device, memory for a single utterance included: nothing in flight
+  /// is delivered afterwards.
   void run(WorkSource& source, Sink& sink, std::stop_token stop);
 
   /// Wakes run() up because the source may have work again. Any thread.

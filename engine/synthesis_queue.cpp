@@ -48,6 +48,11 @@ bool SynthesisQueue::idle() const {
   return waiting_.empty() && !taken_;
 }
 
+bool SynthesisQueue::computing() const {
+  const std::lock_guard lock(mutex_);
+  return taken_;
+}
+
 bool SynthesisQueue::ready() const { return closed_ || waiting_.size() >= batch_ || (draining_ && !waiting_.empty()); }
 
 std::vector<SynthesisTask> SynthesisQueue::take() {

@@ -43,6 +43,8 @@ public:
   [[nodiscard]] bool full() const;
   /// Nothing waits and nothing taken is unfinished.
   [[nodiscard]] bool idle() const;
+  /// Something taken is unfinished.
+  [[nodiscard]] bool computing() const;
 
   /// Waits for a batch: the longest-waiting task and those nearest to it in length, equal in cfm_steps. Waits for a
   /// full batch unless draining. Empty once closed. Each non-empty answer is followed by one done().

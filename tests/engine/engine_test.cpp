@@ -1,16 +1,12 @@
 // The engine behind its door: everything the source hands out is delivered once, in any order; bad utterances fail
 // alone; cancel and stop; the same utterance gives the same samples in any company; errors name files and fields.
 #include "engine/device.h"
-#include "engine/engine.h"
-#include "engine/models/chatterbox/make_checkpoint.h"
-#include "tests/engine/golden.h"
+#include "tests/engine/engine_run.h"
 #include "tests/engine/temp_dir.h"
 
+#include <ATen/core/Tensor.h>
 #include <algorithm>
-#include <deque>
 #include <fstream>
-#include <map>
-#include <mutex>
 
 namespace audiobookd::tests {
 namespace {
@@ -19,112 +15,6 @@ using engine::Engine;
 using engine::EngineOptions;
 using engine::Utterance;
 using engine::UtteranceId;
-
-const std::filesystem::path& tiny_checkpoint() {
-  static const TempDir dir;
-  static const std::filesystem::path checkpoint = [] {
-    const auto path = dir.path() / "tiny";
-    engine::chatterbox::write_checkpoint(engine::chatterbox::Preset::tiny, path);
-    return path;
-  }();
-  return checkpoint;
-}
-
-EngineOptions tiny_options() {
-  EngineOptions options;
-  options.checkpoint = tiny_checkpoint();
-  options.device = test_device().str();
-  options.max_batch = 6;
-  options.cpu_threads = 2;
-  return options;
-}
-
-Utterance utterance(UtteranceId id, std::string text) {
-  Utterance u;
-  u.id = id;
-  u.text = std::move(text);
-  u.key = {id, 99};
-  u.seed = 5;
-  return u;
-}
-
-/// Hands out a list of utterances, collects what comes back, and stops the engine when nothing is open.
-class Recorder : public engine::WorkSource, public engine::Sink {
-public:
-  explicit Recorder(std::vector<Utterance> utterances) : waiting_(utterances.begin(), utterances.end()) {
-    open_ = waiting_.size();
-  }
-
-  std::vector<Utterance> next(std::size_t free_capacity) override {
-    std::vector<Utterance> answer;
-    while (!waiting_.empty() && answer.size() < free_capacity) {
-      answer.push_back(std::move(waiting_.front()));
-      waiting_.pop_front();
-    }
-    handed_out += answer.size();
-    return answer;
-  }
-  void aligned(UtteranceId id, const engine::Alignment& alignment) override {
-    const std::lock_guard lock(mutex_);
-    EXPECT_EQ(speech_tokens.count(id), 0u) << "it came after the tokens";
-    EXPECT_TRUE(alignments.emplace(id, alignment).second) << "utterance " << id << " came twice";
-  }
-  void tokens(UtteranceId id, std::span<const std::int32_t> list) override {
-    const std::lock_guard lock(mutex_);
-    speech_tokens[id].assign(list.begin(), list.end());
-    if (on_tokens) {
-      on_tokens(id);
-    }
-  }
-  void finished(UtteranceId id, engine::Waveform waveform) override {
-    const std::lock_guard lock(mutex_);
-    EXPECT_TRUE(waveforms.emplace(id, std::move(waveform)).second) << "utterance " << id << " came twice";
-    close_one();
-  }
-  void failed(UtteranceId id, std::string why) override {
-    const std::lock_guard lock(mutex_);
-    failures[id] = std::move(why);
-    close_one();
-  }
-  /// A cancelled utterance does not come back.
-  void forget_one() { close_one(); }
-
-  std::size_t handed_out = 0;
-  std::map<UtteranceId, std::vector<std::int32_t>> speech_tokens;
-  std::map<UtteranceId, engine::Alignment> alignments;
-  std::map<UtteranceId, engine::Waveform> waveforms;
-  std::map<UtteranceId, std::string> failures;
-  std::function<void(UtteranceId)> on_tokens;
-  std::stop_source stop;
-
-private:
-  void close_one() {
-    if (--open_ == 0) {
-      stop.request_stop();
-    }
-  }
-  std::deque<Utterance> waiting_;
-  std::mutex mutex_;
-  std::size_t open_ = 0;
-};
-
-std::vector<Utterance> some_utterances(int count) {
-  std::vector<Utterance> list;
-  for (int i = 0; i < count; ++i) {
-    Utterance u = utterance(static_cast<UtteranceId>(i), "The keeper counted " + std::to_string(i) + " ships.");
-    u.forced_tokens = 4 + (i * 7) % 23;
-    u.cfm_steps = 2;
-    list.push_back(std::move(u));
-  }
-  return list;
-}
-
-std::map<UtteranceId, engine::Waveform> render(Engine& engine, std::vector<Utterance> utterances) {
-  Recorder recorder(std::move(utterances));
-  engine.run(recorder, recorder, recorder.stop.get_token());
-  EXPECT_TRUE(recorder.failures.empty());
-  return recorder.waveforms;
-}
 
 TEST(EngineRun, DeliversEveryUtteranceOnceWithItsLength) {
   const auto engine = Engine::load(tiny_options());
@@ -143,6 +33,7 @@ TEST(EngineRun, DeliversEveryUtteranceOnceWithItsLength) {
   EXPECT_EQ(stats.utterances_finished, 25u);
   EXPECT_GT(stats.decode_steps, 0u);
   EXPECT_GT(stats.cfm_seconds, 0);
+  EXPECT_EQ(stats.out_of_memory, 0u);
 }
 
 TEST(EngineRun, SameSamplesAloneAndInAnyCompanyOnTheCpu) {
@@ -321,6 +212,15 @@ TEST(EngineLoad, ArithmeticIsWhatWasAskedForOrWhatTheCpuDoesFast) {
   }
   options.dtype = "fp64";
   EXPECT_NE(load_error(options).find("\"fp64\""), std::string::npos) << load_error(options);
+}
+
+TEST(EngineLoad, TheMemoryFractionIsAboveZeroAndAtMostOne) {
+  EngineOptions options = tiny_options();
+  for (const double fraction : {0.0, -0.5, 1.01}) {
+    options.gpu_memory_fraction = fraction;
+    EXPECT_THROW(Engine::load(options), std::invalid_argument) << fraction;
+  }
+  EXPECT_NE(load_error(options).find("gpu_memory_fraction"), std::string::npos) << load_error(options);
 }
 
 TEST(EngineLoad, ErrorsNameFileDeviceAndTensor) {

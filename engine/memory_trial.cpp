@@ -1,0 +1,165 @@
+#include "engine/memory_trial.h"
+
+#include "engine/device.h"
+#include "engine/layers/kv_cache.h"
+
+#include <ATen/ATen.h>
+#include <algorithm>
+#include <deque>
+#include <future>
+#include <stdexcept>
+#include <vector>
+
+namespace audiobookd::engine {
+namespace {
+
+using chatterbox::DecodeRequest;
+using chatterbox::SynthesisRequest;
+
+constexpr int rows_together = 2048; // of prompts: what a decoder runs in one go
+constexpr UtteranceId trial_id = 0;
+constexpr int some_tokens = 6; // long enough for steps to be launched and their result to be read
+
+/// The steps of fit_to_memory().
+class Trial {
+public:
+  Trial(const TrialSubject& subject, double fraction)
+      : subject_(subject), device_(subject.t3.device()), fraction_(fraction) {}
+
+  TrialResult run() {
+    TrialResult result;
+    unlimit_tensor_memory(device_);
+    try_decoding();
+    try_one_utterance();
+    check_that_it_fits();
+    result.synthesis_batch = fit_synthesis();
+    result.out_of_memory = fit_cache(result.num_pages);
+    result.peak_bytes = peak(result.num_pages);
+    return result;
+  }
+
+private:
+  [[nodiscard]] std::int64_t budget() const { return tensor_budget(fraction_, device_memory(device_)); }
+  [[nodiscard]] std::int64_t reserved() const { return device_memory(device_).reserved; }
+  [[nodiscard]] std::int64_t least_cache() const { return subject_.least_pages * page_bytes(subject_.t3); }
+
+  /// Finds out what weights take, and decoding beside its cache, which it takes away.
+  void try_decoding() {
+    release_unused_memory(device_); // what loading left
+    decode_some();
+    const std::int64_t with_cache = reserved();
+    subject_.decoder.resize_cache(0);
+    release_unused_memory(device_);
+    weights_ = reserved();
+    working_.decode = std::max<std::int64_t>(0, with_cache - weights_ - least_cache());
+  }
+
+  /// What one utterance takes in S3Gen.
+  void try_one_utterance() {
+    synthesise(1);
+    working_.synthesis = reserved() - weights_;
+  }
+
+  void check_that_it_fits() const {
+    const std::int64_t needed = weights_ + working_.decode + working_.synthesis + least_cache();
+    if (const DeviceMemory memory = device_memory(device_); needed > tensor_budget(fraction_, memory)) {
+      throw std::runtime_error(too_small(fraction_, memory, needed, "the model with one utterance at a time"));
+    }
+  }
+
+  /// @return utterances of the largest batch that fits
+  std::size_t fit_synthesis() {
+    const std::int64_t share = synthesis_share(budget(), weights_, working_.decode, least_cache());
+    limit_tensor_memory(device_, weights_ + std::max(share, working_.synthesis));
+    for (std::size_t batch = subject_.synthesis_batch; batch > 1; batch /= 2) {
+      release_unused_memory(device_);
+      try {
+        synthesise(batch);
+        working_.synthesis = reserved() - weights_;
+        return batch;
+      } catch (const c10::OutOfMemoryError&) { // the next one is smaller
+      }
+    }
+    release_unused_memory(device_);
+    return 1;
+  }
+
+  /// @return times that memory ran out
+  std::uint64_t fit_cache(int& num_pages) {
+    limit_tensor_memory(device_, budget());
+    num_pages = pages_that_fit(budget(), weights_, working_, page_bytes(subject_.t3), subject_.least_pages,
+                               subject_.most_pages);
+    for (std::uint64_t failures = 0;; ++failures) {
+      try {
+        subject_.decoder.resize_cache(num_pages);
+        decode_some();
+        return failures;
+      } catch (const c10::OutOfMemoryError&) {
+        if (num_pages == subject_.least_pages) {
+          throw;
+        }
+        static_cast<void>(subject_.decoder.cancel(trial_id));
+        subject_.decoder.resize_cache(0);
+        release_unused_memory(device_);
+        num_pages = std::max(subject_.least_pages, num_pages - std::max(1, num_pages / 10));
+      }
+    }
+  }
+
+  /// Bytes of the whole GPU that are used when all stages are busy and have cut up half of what is kept spare.
+  [[nodiscard]] std::int64_t peak(int num_pages) const {
+    const DeviceMemory memory = device_memory(device_);
+    const std::int64_t ours = weights_ + working_.decode + working_.synthesis + spare_bytes(working_) / 2 +
+                              num_pages * page_bytes(subject_.t3);
+    return memory.used - memory.reserved + std::max(memory.reserved, ours);
+  }
+
+  /// Prompts of as many rows as run together, then some steps.
+  void decode_some() {
+    DecodeRequest request;
+    request.id = trial_id;
+    const int around_text = subject_.t3.prompt_length(0);
+    const int longest_text = subject_.t3.config().text_pos_rows - 2;
+    request.text_ids.assign(static_cast<std::size_t>(std::min(longest_text, rows_together / 2 - around_text)), 0);
+    request.voice = subject_.voice;
+    request.max_tokens = some_tokens;
+    request.forced = true;
+    std::deque<DecodeRequest> waiting{request};
+    subject_.decoder.admit(waiting);
+    while (subject_.decoder.active() > 0) {
+      subject_.decoder.step();
+    }
+  }
+
+  /// One pass of the longest utterances, @p batch of them at most; the number of Euler steps does not matter. On the
+  /// stage's stream, on a thread of its own that leaves its library handles to the one that comes next.
+  void synthesise(std::size_t batch) {
+    const std::int64_t frames = subject_.voice->prompt.prompt_feat.size(0) + 2 * subject_.longest_tokens;
+    const auto in_a_pass =
+        static_cast<std::size_t>(std::max<std::int64_t>(1, subject_.s3gen.frames_per_pass() / frames));
+    const std::vector<std::int32_t> tokens(static_cast<std::size_t>(subject_.longest_tokens), 0);
+    const SynthesisRequest request{tokens, &subject_.voice->prompt, 1, RandomStream{}};
+    const std::vector<SynthesisRequest> requests(std::min(batch, in_a_pass), request);
+    std::async(std::launch::async, [&] {
+      const StageScope scope(device_, Stage::synthesis, 1);
+      static_cast<void>(subject_.s3gen.synthesize(requests));
+    }).get();
+  }
+
+  const TrialSubject& subject_;
+  const at::Device device_;
+  const double fraction_;
+  std::int64_t weights_ = 0; // reserved for all that stays
+  WorkingMemory working_;
+};
+
+} // namespace
+
+std::int64_t page_bytes(const chatterbox::T3& t3) {
+  const LlamaConfig& c = t3.backbone().config();
+  return KvCache::bytes(c.num_layers, c.num_heads, c.head_dim, 1, t3.backbone().dtype());
+}
+
+TrialResult fit_to_memory(const TrialSubject& subject, double fraction) { return Trial(subject, fraction).run(); }
+
+} // namespace audiobookd::engine
