@@ -182,6 +182,7 @@ private:
     text += "\ndevice = " + quoted(options_.device) + "\ndtype = " + quoted(options_.dtype);
     text += "\nmax_batch = " + std::to_string(options_.batch);
     text += "\nsynthesis_batch = " + std::to_string(options_.synthesis_batch);
+    text += "\ngpu_memory_fraction = " + std::to_string(options_.memory_fraction);
     text += "\ncpu_threads = " + std::to_string(options_.threads);
     text += "\n[queue]\nmax_jobs = " + std::to_string(options_.books) + "\n";
     return text;

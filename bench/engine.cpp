@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include "bench/benchmarks.h"
+#include "bench/gpu.h"
 #include "bench/meter.h"
 #include "bench/profiler.h"
 #include "bench/report.h"
@@ -104,6 +105,20 @@ void add_stages(Json& result, const engine::EngineStats& before, const engine::E
   result["vocoder_seconds"] = after.vocoder_seconds - before.vocoder_seconds;
 }
 
+/// What the engine said it would use of the GPU's memory, beside what is in use.
+void add_memory(Json& result, const Options& options, const engine::Engine& engine, at::Device device) {
+  if (!device.is_cuda()) {
+    return;
+  }
+  const auto predicted = static_cast<double>(engine.info().predicted_memory_bytes);
+  const auto used = static_cast<double>(used_device_bytes(device));
+  result["gpu_memory_budget"] = {{"fraction", options.memory_fraction},
+                                 {"predicted_gb", predicted / 1e9},
+                                 {"device_used_gb", used / 1e9},
+                                 {"used_of_predicted", used / predicted},
+                                 {"out_of_memory", engine.stats().out_of_memory}};
+}
+
 } // namespace
 
 void bench_engine(const Options& options) {
@@ -126,12 +141,14 @@ void bench_engine(const Options& options) {
   Json result = settings(options, workload);
   result["dtype"] = engine->info().dtype;
   result["batch"] = engine->info().max_batch;
+  result["synthesis_batch"] = engine->info().synthesis_batch;
   result["cfm_steps"] = options.cfm_steps;
   result["load_seconds"] = load_seconds;
   result["warm_up_seconds"] = warm_up_seconds;
   add_rates(result, workload, seconds);
   add_stages(result, before, engine->stats());
   result["resources"] = meter.resources();
+  add_memory(result, options, *engine, device);
   if (options.profiled()) {
     profile(options, workload, *engine, seconds, result);
   }

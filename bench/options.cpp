@@ -16,6 +16,7 @@ const char* const usage =
     "  --utterances N             default 154 (40 minutes of audio)\n"
     "  --batch N                  utterances decoded together; default by device\n"
     "  --synthesis-batch N        utterances synthesised together; default by device\n"
+    "  --memory-fraction X        engine, book: of the GPU's memory that may be in use; default 0.9\n"
     "  --threads N                CPU threads; default all\n"
     "  --cache-pages N            of KV cache at most, 32 positions each; default: room for the whole batch\n"
     "  --cfm-steps N              Euler steps; default 10\n"
@@ -38,6 +39,15 @@ int positive(const std::string& name, const std::string& value) {
     throw std::invalid_argument(name + " is \"" + value + "\"; expected a number from 1 to 1000000");
   }
   return static_cast<int>(number);
+}
+
+double fraction(const std::string& name, const std::string& value) {
+  char* end = nullptr;
+  const double number = std::strtod(value.c_str(), &end);
+  if (value.empty() || *end != '\0' || !(number > 0 && number <= 1)) {
+    throw std::invalid_argument(name + " is \"" + value + "\"; expected a number above 0 and at most 1");
+  }
+  return number;
 }
 
 /// @throws std::invalid_argument where values are unknown, missing or do not go together.
@@ -67,6 +77,7 @@ Options parse_options(int argc, char** argv) {
   const std::map<std::string, std::string*> strings = {{"--device", &options.device}, {"--dtype", &options.dtype}};
   const std::map<std::string, std::filesystem::path*> paths = {{"--checkpoint", &options.checkpoint},
                                                                {"--profile", &options.profile}};
+  const std::map<std::string, double*> fractions = {{"--memory-fraction", &options.memory_fraction}};
   const std::map<std::string, int*> numbers = {{"--utterances", &options.utterances},
                                                {"--batch", &options.batch},
                                                {"--synthesis-batch", &options.synthesis_batch},
@@ -81,7 +92,7 @@ Options parse_options(int argc, char** argv) {
       *switches.at(name) = true;
       continue;
     }
-    if (!strings.contains(name) && !paths.contains(name) && !numbers.contains(name)) {
+    if (!strings.contains(name) && !paths.contains(name) && !numbers.contains(name) && !fractions.contains(name)) {
       throw std::invalid_argument("unknown option " + name);
     }
     if (++i == argc) {
@@ -91,6 +102,8 @@ Options parse_options(int argc, char** argv) {
       *strings.at(name) = argv[i];
     } else if (paths.contains(name)) {
       *paths.at(name) = argv[i];
+    } else if (fractions.contains(name)) {
+      *fractions.at(name) = fraction(name, argv[i]);
     } else {
       *numbers.at(name) = positive(name, argv[i]);
     }
@@ -106,6 +119,7 @@ engine::EngineOptions engine_options(const Options& options) {
   result.dtype = options.dtype;
   result.max_batch = options.batch;
   result.synthesis_batch = options.synthesis_batch;
+  result.gpu_memory_fraction = options.memory_fraction;
   result.cpu_threads = options.threads;
   return result;
 }

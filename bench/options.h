@@ -17,6 +17,7 @@ struct Options {
   int utterances = 154;
   int batch = 0;           ///< 0: by device
   int synthesis_batch = 0; ///< 0: by device
+  double memory_fraction = engine::EngineOptions{}.gpu_memory_fraction;
   int threads = 1;
   int cfm_steps = 10;
   int cache_pages = 1 << 20;

@@ -31,6 +31,8 @@ TEST(BenchOptions, RefusesWhatItDoesNotUnderstand) {
   EXPECT_THROW(parse({"decode", "--checkpoint", "c", "--bacth", "5"}), std::invalid_argument);
   EXPECT_THROW(parse({"decode", "--checkpoint", "c", "--batch", "5x"}), std::invalid_argument);
   EXPECT_THROW(parse({"decode", "--checkpoint", "c", "--batch", "0"}), std::invalid_argument);
+  EXPECT_THROW(parse({"engine", "--checkpoint", "c", "--memory-fraction", "1.5"}), std::invalid_argument);
+  EXPECT_THROW(parse({"engine", "--checkpoint", "c", "--memory-fraction", "0"}), std::invalid_argument);
   EXPECT_THROW(parse({"decode", "--checkpoint", "c", "--dtype", "bf61"}), std::invalid_argument); // not "auto"
 }
 
