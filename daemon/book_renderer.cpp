@@ -26,6 +26,7 @@ engine::EngineStats difference(const engine::EngineStats& now, const engine::Eng
   stats.cfm_seconds = now.cfm_seconds - then.cfm_seconds;
   stats.vocoder_seconds = now.vocoder_seconds - then.vocoder_seconds;
   stats.audio_seconds = now.audio_seconds - then.audio_seconds;
+  stats.out_of_memory = now.out_of_memory - then.out_of_memory;
   return stats;
 }
 

@@ -39,12 +39,16 @@ void read_engine(ConfigSection section, engine::EngineOptions& engine) {
   section.read("dtype", engine.dtype);
   section.read("max_batch", engine.max_batch, 0, 4096);
   section.read("synthesis_batch", engine.synthesis_batch, 0, 4096);
+  section.read("gpu_memory_fraction", engine.gpu_memory_fraction, 0, 1);
   section.read("cpu_threads", engine.cpu_threads, 0, 1024);
   if (!std::regex_match(engine.device, std::regex("cpu|cuda(:[0-9]+)?"))) {
     section.reject("device", "\"cpu\", \"cuda\" or \"cuda:N\"");
   }
   if (!std::regex_match(engine.dtype, std::regex("auto|fp32|bf16"))) {
     section.reject("dtype", "\"auto\", \"fp32\" or \"bf16\"");
+  }
+  if (engine.gpu_memory_fraction == 0) {
+    section.reject("gpu_memory_fraction", "a number above 0 and at most 1");
   }
   section.reject_unknown();
 }
@@ -134,12 +138,13 @@ std::string describe(const Config& config) {
       << "\nchunk_store_gib = " << paths.chunk_store_gib << "\n\n[engine]\ncheckpoint = " << quoted(engine.checkpoint)
       << "\ndevice = " << quoted(engine.device) << "\ndtype = " << quoted(engine.dtype)
       << "\nmax_batch = " << engine.max_batch << "\nsynthesis_batch = " << engine.synthesis_batch
-      << "\ncpu_threads = " << engine.cpu_threads << "\n\n[queue]\nheartbeat_s = " << queue.heartbeat_s
-      << "\nlease_s = " << queue.lease_s << "\nmax_jobs = " << queue.max_jobs
-      << "\ndrain_seconds = " << queue.drain_seconds << "\n\n[audio]\nbitrate_kbps = " << audio.mp3.bitrate_kbps
-      << "\nquality = " << audio.mp3.quality << "\npauses = { sentence_s = " << audio.pauses.sentence_s
-      << ", paragraph_s = " << audio.pauses.paragraph_s << ", scene_s = " << audio.pauses.scene_s
-      << ", chapter_s = " << audio.pauses.chapter_s << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
+      << "\ngpu_memory_fraction = " << engine.gpu_memory_fraction << "\ncpu_threads = " << engine.cpu_threads
+      << "\n\n[queue]\nheartbeat_s = " << queue.heartbeat_s << "\nlease_s = " << queue.lease_s
+      << "\nmax_jobs = " << queue.max_jobs << "\ndrain_seconds = " << queue.drain_seconds
+      << "\n\n[audio]\nbitrate_kbps = " << audio.mp3.bitrate_kbps << "\nquality = " << audio.mp3.quality
+      << "\npauses = { sentence_s = " << audio.pauses.sentence_s << ", paragraph_s = " << audio.pauses.paragraph_s
+      << ", scene_s = " << audio.pauses.scene_s << ", chapter_s = " << audio.pauses.chapter_s
+      << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
   return out.str();
 }
 

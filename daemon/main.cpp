@@ -45,6 +45,10 @@ void describe_render(CLI::App& render, CommandLine& line) {
   render.add_option("--device", line.engine.device, "cpu, cuda or cuda:N")->capture_default_str();
   render.add_option("--dtype", line.engine.dtype, "Arithmetic of T3: fp32, bf16 (a GPU or a CPU with AMX) or auto")
       ->capture_default_str();
+  render
+      .add_option("--gpu-memory-fraction", line.engine.gpu_memory_fraction,
+                  "Of the GPU's memory that may be in use, other programs included")
+      ->capture_default_str();
   render.add_option("--threads", line.engine.cpu_threads, "CPU threads for arithmetic (0: all cores)")
       ->capture_default_str();
   render.add_option("--cache", line.render.chunk_store,
@@ -70,6 +74,10 @@ std::unique_ptr<daemon::Renderer> load_engine(engine::EngineOptions options) {
   const engine::EngineInfo& info = renderer->info();
   spdlog::info("model {} from '{}' on {}, {}, batch {}{}", info.model, options.checkpoint.string(), info.device,
                info.dtype, info.max_batch, info.synthetic ? std::string(", ") + daemon::synthetic_notice : "");
+  if (info.predicted_memory_bytes > 0) {
+    spdlog::info("GPU memory in use will be {:.1f} GB, {} utterances at a time in S3Gen",
+                 static_cast<double>(info.predicted_memory_bytes) / 1e9, info.synthesis_batch);
+  }
   return renderer;
 }
 

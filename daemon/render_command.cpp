@@ -116,6 +116,9 @@ std::string summarise(const BookReport& report) {
                   report.utterances - report.rendered, format_duration(report.audio_seconds), report.wall_seconds,
                   report.times_real_time(), report.model, report.device, stats.prefill_seconds, stats.decode_seconds,
                   stats.encoder_seconds, stats.cfm_seconds, stats.vocoder_seconds, report.encode_seconds);
+  if (stats.out_of_memory > 0) {
+    text += fmt::format("warning: {}\n", out_of_memory_notice);
+  }
   for (const std::string& warning : report.warnings) {
     text += "warning: " + warning + "\n";
   }

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
+#include <utility>
 
 namespace audiobookd::daemon {
 namespace {
@@ -169,7 +170,11 @@ void RenderService::close_finished_jobs() {
 }
 
 void RenderService::watch_progress() {
-  const std::uint64_t advances = parts_.renderer.stats().decode_steps + pool_.deliveries();
+  const engine::EngineStats stats = parts_.renderer.stats();
+  if (stats.out_of_memory > 0 && !std::exchange(memory_ran_out_, true)) {
+    spdlog::warn("{}", out_of_memory_notice);
+  }
+  const std::uint64_t advances = stats.decode_steps + pool_.deliveries();
   if (watch_.is_alive(pool_.in_flight(), advances, Clock::now())) {
     parts_.manager.feed_watchdog();
   }

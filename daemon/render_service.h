@@ -98,6 +98,7 @@ private:
   Clock::time_point next_upkeep_{};
   std::chrono::milliseconds queue_wait_{0}; // 0: the queue answered last time
   bool connected_ = false;
+  bool memory_ran_out_ = false; // and the log says so
 
   std::mutex mutex_;                    // of changed_
   std::condition_variable_any changed_; // a job or the engine has ended

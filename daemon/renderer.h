@@ -12,6 +12,11 @@
 
 namespace audiobookd::daemon {
 
+/// What to say when EngineStats::out_of_memory has risen.
+inline constexpr const char* out_of_memory_notice =
+    "the GPU's memory ran out, and rendering went on with less at a time: slower, but it sounds the same. Lower "
+    "gpu_memory_fraction so that other programs find room beside this one, or max_batch and synthesis_batch";
+
 /// Every function does what the function of the same name of engine::Engine does.
 class Renderer {
 public:

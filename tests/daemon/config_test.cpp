@@ -66,6 +66,14 @@ TEST(Config, WhatIsDescribedCanBeReadAgain) {
   EXPECT_NE(description.find("max_jobs = 3"), std::string::npos);
 }
 
+TEST(Config, TheMemoryBudgetReachesTheEngine) {
+  const testing::TemporaryFolder folder;
+  EXPECT_EQ(load_config(folder.write("a.toml", least)).engine.gpu_memory_fraction, 0.9);
+  const std::string text = std::string(least) + "[engine]\ngpu_memory_fraction = ";
+  EXPECT_EQ(load_config(folder.write("b.toml", text + "0.25\n")).engine.gpu_memory_fraction, 0.25);
+  EXPECT_EQ(load_config(folder.write("c.toml", text + "1\n")).engine.gpu_memory_fraction, 1);
+}
+
 TEST(Config, APasswordInTheUrlIsNotDescribed) {
   Config config;
   config.redis.url = "redis://worker:secret@host:6379";
@@ -87,6 +95,10 @@ TEST(Config, MistakesAreNamedWithFileLineAndKey) {
             ":6: engine.device: expected \"cpu\", \"cuda\" or \"cuda:N\", found 'tpu'");
   EXPECT_EQ(error_of(base + "[engine]\ndtype = 'fp8'\n"),
             ":6: engine.dtype: expected \"auto\", \"fp32\" or \"bf16\", found 'fp8'");
+  EXPECT_EQ(error_of(base + "[engine]\ngpu_memory_fraction = 1.5\n"),
+            ":6: engine.gpu_memory_fraction: expected a number from 0 to 1, found 1.5");
+  EXPECT_EQ(error_of(base + "[engine]\ngpu_memory_fraction = 0.0\n"),
+            ":6: engine.gpu_memory_fraction: expected a number above 0 and at most 1, found 0.0");
   EXPECT_EQ(error_of("[paths]\ninput_root = 'in'\n"), ": paths.output_root is missing");
   EXPECT_EQ(error_of(base + "redis = 3\n"), ":5: paths.redis: unknown key");
   EXPECT_EQ(error_of("redis = 3\n" + base), ":1: redis: expected a table, found 3");

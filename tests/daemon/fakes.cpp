@@ -110,6 +110,7 @@ engine::EngineStats FakeRenderer::stats() const {
   const std::lock_guard lock(mutex_);
   engine::EngineStats stats;
   stats.utterances_finished = delivered_.size();
+  stats.out_of_memory = out_of_memory;
   return stats;
 }
 

@@ -6,6 +6,7 @@
 #include "daemon/systemd.h"
 #include "jobs/queue.h"
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -61,6 +62,8 @@ public:
   std::function<std::optional<engine::Waveform>(const engine::Utterance&)> replace;
   /// A reason to fail this utterance; empty: none.
   std::function<std::string(const engine::Utterance&)> fault;
+  /// What EngineStats says of it.
+  std::atomic<std::uint64_t> out_of_memory = 0;
   /// After so many deliveries run() throws, as if the device had failed.
   std::size_t deliveries_before_device_fault = SIZE_MAX;
 

@@ -3,8 +3,11 @@
 #include "storage/local_storage.h"
 #include "tests/daemon/fakes.h"
 
+#include <algorithm>
 #include <future>
 #include <gtest/gtest.h>
+#include <spdlog/sinks/ringbuffer_sink.h>
+#include <spdlog/spdlog.h>
 
 namespace audiobookd::daemon {
 namespace {
@@ -73,6 +76,27 @@ TEST_F(RenderServiceTest, JobsAreCompletedSideBySideAndAfterEachOther) {
   EXPECT_TRUE(queue_.has_retired());
   EXPECT_GT(manager_.watchdog_calls, 0);
   manager_.wait_for_stopping();
+}
+
+TEST_F(RenderServiceTest, MemoryThatRanOutIsLoggedOnceAndSaysWhatToSet) {
+  const auto sink = std::make_shared<spdlog::sinks::ringbuffer_sink_mt>(1000);
+  const auto before = spdlog::default_logger();
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", sink));
+  renderer_.out_of_memory = 1;
+  for (const char* id : {"a", "b"}) {
+    add(id);
+  }
+  start({.max_jobs = 1});
+  for (const char* id : {"a", "b"}) {
+    queue_.wait_for_state(id, "done");
+    renderer_.out_of_memory = 2;
+  }
+  stop();
+  spdlog::set_default_logger(before);
+  const auto lines = sink->last_formatted();
+  EXPECT_EQ(std::ranges::count_if(
+                lines, [](const std::string& line) { return line.find("gpu_memory_fraction") != std::string::npos; }),
+            1);
 }
 
 TEST_F(RenderServiceTest, NoMoreJobsAreOpenThanAllowedUntilTheLimitIsRaised) {
