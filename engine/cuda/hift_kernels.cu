@@ -1,5 +1,6 @@
 #include "engine/cuda/bf16_vector.cuh"
 #include "engine/cuda/hift_kernels.h"
+#include "engine/cuda/snake.cuh"
 
 #include <c10/cuda/CUDAException.h>
 
@@ -61,12 +62,6 @@ __global__ void leaky_windows_kernel(WindowInputs inputs, float slope, Out* out,
   store8(out + at, sum);
 }
 
-__device__ float snake_value(float x, float alpha, float inverse) {
-  const float y = alpha * x;
-  const float sine = __sinf(fmaf(rintf(y * 0.318309886f), -3.14159265f, y));
-  return fmaf(sine * sine, inverse, x);
-}
-
 __global__ void fuse_rows_kernel(const float* x, const float* bias, const float* other, const std::uint8_t* valid,
                                  const std::uint8_t* reflected, float* plain, SnakeFan fan, std::int64_t count,
                                  int channels) {
@@ -98,7 +93,7 @@ __global__ void fuse_rows_kernel(const float* x, const float* bias, const float*
       Float8 active;
 #pragma unroll
       for (int k = 0; k < 8; ++k) {
-        active.at[k] = snake_value(sum.at[k], alpha.at[k], inverse.at[k]);
+        active.at[k] = snake_of(sum.at[k], alpha.at[k], inverse.at[k]);
       }
       store8(fan.active[i] + at, active);
     }

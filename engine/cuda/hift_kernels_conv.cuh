@@ -4,6 +4,7 @@
 
 #include "engine/cuda/hift_kernels.h"
 #include "engine/cuda/row_tiles.cuh"
+#include "engine/cuda/snake.cuh"
 
 namespace audiobookd::engine::cuda {
 
@@ -91,13 +92,6 @@ __device__ void multiply(float (&sums)[channels / 2], Turn<RowConvolutionShape<c
   if (place.lane == 0) {
     barrier_arrive(shared.empty(last));
   }
-}
-
-/// x + sin^2(alpha x) / alpha; the sine of its argument less the nearest multiple of pi.
-__device__ inline float snake_of(float x, float alpha, float inverse) {
-  const float y = alpha * x;
-  const float sine = __sinf(fmaf(rintf(y * 0.318309886f), -3.14159265f, y));
-  return fmaf(sine * sine, inverse, x);
 }
 
 /// Adds the residual to this thread's columns 8 k (+ 1), k < 4, of one row and stores what is wanted.

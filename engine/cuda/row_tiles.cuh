@@ -37,7 +37,7 @@ struct Place {
   int lane;
   int row;    // in the tile
   int column; // 0, 2, 4 or 6
-  int zero;   // that the compiler cannot know: see for_columns_with()
+  int zero;   // that the compiler cannot know: keeps loads apart that it would make all at once
   __device__ explicit Place(int zero)
       : group(static_cast<int>(threadIdx.x) / warpgroup - 1), thread(static_cast<int>(threadIdx.x) % warpgroup),
         lane(static_cast<int>(threadIdx.x) % 32), row(group * 64 + thread / 32 * 16 + lane / 4), column(2 * (lane % 4)),
