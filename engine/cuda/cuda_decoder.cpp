@@ -344,13 +344,12 @@ private:
 
   /// Undoes choose(). What the GPU was told about their places is told anew when somebody takes them.
   void put_back(Newcomers& newcomers, std::deque<DecodeRequest>& waiting) {
-    for (auto place = newcomers.places.rbegin(); place != newcomers.places.rend(); ++place) {
-      waiting.push_front(std::move(places_[static_cast<std::size_t>(*place)]->request));
-      free_place(*place);
-    }
-    for (auto grown = newcomers.extended.rbegin(); grown != newcomers.extended.rend(); ++grown) {
-      shorten(*grown->first, grown->second);
-    }
+    std::for_each(newcomers.places.rbegin(), newcomers.places.rend(), [&](int place) {
+      waiting.push_front(std::move(places_[static_cast<std::size_t>(place)]->request));
+      free_place(place);
+    });
+    std::for_each(newcomers.extended.rbegin(), newcomers.extended.rend(),
+                  [&](const auto& grown) { shorten(*grown.first, grown.second); });
   }
 
   /// Gives @p request a place and pages and adds its prompts to @p newcomers. The request stays where it is unless all
