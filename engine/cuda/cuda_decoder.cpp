@@ -260,7 +260,9 @@ private:
   void capture(std::int64_t most_rows) {
     static_cast<void>(lay_out());
     const at::cuda::MempoolId_t pool = at::cuda::graph_pool_handle();
-    for (std::int64_t rows = CudaT3::bucket(most_rows); rows > 0; rows = previous_bucket(rows)) {
+    std::vector<std::int64_t> buckets = CudaT3::buckets(most_rows);
+    std::reverse(buckets.begin(), buckets.end()); // the largest makes room for the others
+    for (const std::int64_t rows : buckets) {
       run_step(rows); // libraries load their kernels now, not during capture
       c10::cuda::device_synchronize();
       Capture capture(graphs_[rows], pool);
@@ -268,14 +270,6 @@ private:
       capture.end();
     }
     c10::cuda::device_synchronize();
-  }
-
-  static std::int64_t previous_bucket(std::int64_t rows) {
-    std::int64_t previous = 0;
-    for (std::int64_t next = CudaT3::bucket(1); next < rows; next = CudaT3::bucket(next + 1)) {
-      previous = next;
-    }
-    return previous;
   }
 
   /// Tells the GPU who takes part in the next steps. @return rows

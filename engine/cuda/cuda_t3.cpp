@@ -99,22 +99,34 @@ std::int64_t CudaT3::bucket(std::int64_t rows) {
   return rows <= bucket ? bucket : round_up(rows, bucket_step);
 }
 
-CudaT3::CudaT3(const chatterbox::T3& model, bool invariant)
+std::vector<std::int64_t> CudaT3::buckets(std::int64_t rows) {
+  std::vector<std::int64_t> all{bucket(1)};
+  while (all.back() < rows) {
+    all.push_back(bucket(all.back() + 1));
+  }
+  return all;
+}
+
+CudaT3::CudaT3(const chatterbox::T3& model, bool invariant) : CudaT3(model, model.backbone().config(), invariant) {}
+
+CudaT3::CudaT3(const chatterbox::T3& model, const LlamaConfig& c, bool invariant)
     : model_(model), speech_head_(padded_head(model.speech_head())),
-      qkv_({3 * model.backbone().config().num_heads * model.backbone().config().head_dim,
-            model.backbone().config().hidden_size, at::kBFloat16, false, false, invariant},
-           model.device()),
-      output_({model.backbone().config().hidden_size,
-               model.backbone().config().num_heads * model.backbone().config().head_dim, at::kFloat, true, false,
-               invariant},
+      qkv_({.out = 3 * c.num_heads * c.head_dim, .in = c.hidden_size, .invariant = invariant}, model.device()),
+      output_({.out = c.hidden_size,
+               .in = c.num_heads * c.head_dim,
+               .result = at::kFloat,
+               .accumulate = true,
+               .invariant = invariant},
               model.device()),
-      gate_up_({2 * model.backbone().config().intermediate_size, model.backbone().config().hidden_size, at::kBFloat16,
-                false, false, invariant},
-               model.device()),
-      down_({model.backbone().config().hidden_size, model.backbone().config().intermediate_size, at::kFloat, true,
-             false, invariant},
+      gate_up_({.out = 2 * c.intermediate_size, .in = c.hidden_size, .invariant = invariant}, model.device()),
+      down_({.out = c.hidden_size,
+             .in = c.intermediate_size,
+             .result = at::kFloat,
+             .accumulate = true,
+             .invariant = invariant},
             model.device()),
-      head_({speech_head_.size(0), speech_head_.size(1), at::kFloat, false, false, invariant}, model.device()) {
+      head_({.out = speech_head_.size(0), .in = c.hidden_size, .result = at::kFloat, .invariant = invariant},
+            model.device()) {
   for (const Llama::Layer& layer : model.backbone().layers()) {
     layers_.push_back({layer.input_norm, layer.post_norm, half(layer.qkv), half(layer.output), half(layer.gate_up),
                        half(layer.down)});
@@ -127,10 +139,8 @@ KvCache CudaT3::make_cache(int num_pages) const {
 }
 
 void CudaT3::prepare(std::int64_t rows) {
-  for (std::int64_t count = smallest_bucket; count <= bucket(rows); count = bucket(count + 1)) {
-    for (Gemm* gemm : {&qkv_, &output_, &gate_up_, &down_, &head_}) {
-      gemm->prepare(count);
-    }
+  for (Gemm* gemm : {&qkv_, &output_, &gate_up_, &down_, &head_}) {
+    gemm->prepare(buckets(rows));
   }
 }
 

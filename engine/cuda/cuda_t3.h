@@ -42,6 +42,8 @@ public:
 
   /// The number of rows that is computed for @p rows: a small power of two or a multiple of 128.
   static std::int64_t bucket(std::int64_t rows);
+  /// All buckets that up to @p rows rows may need, the smallest first.
+  static std::vector<std::int64_t> buckets(std::int64_t rows);
 
   /// Converts the weights of @p model, which must outlive this. @param invariant false: matrix products by whatever
   /// algorithm is fastest, so that tokens may depend on the company
@@ -67,6 +69,8 @@ public:
   [[nodiscard]] at::Tensor decode(const at::Tensor& rows, const Sequences& sequences, KvCache& cache);
 
 private:
+  CudaT3(const chatterbox::T3& model, const LlamaConfig& config, bool invariant);
+
   struct Layer {
     at::Tensor input_norm, post_norm;      // fp32 [hidden]
     at::Tensor qkv, output, gate_up, down; // bf16 [out, in]

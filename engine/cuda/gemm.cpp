@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <cublasLt.h>
+#include <iterator>
 #include <limits>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -68,24 +68,15 @@ struct Gemm::Plan {
   Plan(const Shape& shape, std::int64_t rows) {
     check(cublasLtMatmulDescCreate(operation.out(), CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
     const cublasOperation_t transpose = CUBLAS_OP_T;
-    set(CUBLASLT_MATMUL_DESC_TRANSA, transpose);
-    const auto type = data_type(shape.result);
-    if (shape.bias) {
-      set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type);
-    }
+    check(cublasLtMatmulDescSetAttribute(operation.get(), CUBLASLT_MATMUL_DESC_TRANSA, &transpose, sizeof(transpose)),
+          "cublasLtMatmulDescSetAttribute");
     const auto out = static_cast<std::uint64_t>(shape.out);
     const auto in = static_cast<std::uint64_t>(shape.in);
     const auto count = static_cast<std::uint64_t>(rows);
     check(cublasLtMatrixLayoutCreate(weight.out(), CUDA_R_16BF, in, out, shape.in), "cublasLtMatrixLayoutCreate");
     check(cublasLtMatrixLayoutCreate(x.out(), CUDA_R_16BF, in, count, shape.in), "cublasLtMatrixLayoutCreate");
-    check(cublasLtMatrixLayoutCreate(y.out(), type, out, count, shape.out), "cublasLtMatrixLayoutCreate");
-  }
-
-  template <typename T>
-  void set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
-    check(cublasLtMatmulDescSetAttribute(operation.get(), attribute, &value, sizeof(value)),
-          "cublasLtMatmulDescSetAttribute");
+    check(cublasLtMatrixLayoutCreate(y.out(), data_type(shape.result), out, count, shape.out),
+          "cublasLtMatrixLayoutCreate");
   }
 
   /// The library's proposals, best guess first.
@@ -117,11 +108,7 @@ struct Gemm::Plan {
   }
 
   [[nodiscard]] cublasStatus_t multiply(const Shape& shape, const cublasLtMatmulAlgo_t& with, const at::Tensor& x_rows,
-                                        const at::Tensor& weights, at::Tensor& y_rows, const at::Tensor& bias) {
-    if (shape.bias) {
-      const void* const pointer = bias.const_data_ptr();
-      set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, pointer);
-    }
+                                        const at::Tensor& weights, at::Tensor& y_rows) const {
     const float one = 1;
     const float kept = shape.accumulate ? 1.0f : 0.0f;
     return cublasLtMatmul(
@@ -132,13 +119,11 @@ struct Gemm::Plan {
   }
 };
 
-/// Numbers to try algorithms on, the same for every number of rows.
+/// Numbers to try algorithms on; a product of fewer rows takes the first of them.
 struct Gemm::Trial {
-  at::Tensor x, weight, bias;
-  at::Tensor before; // y to begin with
-  at::Tensor y;
-
-  void reset() { y.copy_(before); }
+  at::Tensor x, weight;
+  at::Tensor before;   // y to begin with
+  at::Tensor expected; // y of an invariant product
 };
 
 Gemm::Gemm(const Shape& shape, at::Device device) : shape_(shape), device_(device) {}
@@ -146,43 +131,40 @@ Gemm::~Gemm() = default;
 Gemm::Gemm(Gemm&&) noexcept = default;
 Gemm& Gemm::operator=(Gemm&&) noexcept = default;
 
-Gemm::Trial Gemm::make_trial(std::int64_t rows) {
+Gemm::Trial Gemm::make_trial(std::int64_t most_rows) const {
   const auto half = at::TensorOptions(at::kBFloat16).device(device_);
-  const auto result = half.dtype(shape_.result);
-  const auto rows_of = [rows](const at::Tensor& t) {
-    return t.repeat({(rows + reference_rows - 1) / reference_rows, 1}).narrow(0, 0, rows).contiguous();
-  };
+  const std::int64_t repeats = (most_rows + reference_rows - 1) / reference_rows;
   Trial trial;
-  trial.x = rows_of(scattered({reference_rows, shape_.in}, 1, half));
-  trial.weight = scattered({shape_.out, shape_.in}, 2, half);
-  trial.bias = scattered({shape_.out}, 3, result);
-  trial.before = rows_of(scattered({reference_rows, shape_.out}, 4, result));
-  trial.y = at::empty_like(trial.before);
-  return trial;
-}
-
-std::unique_ptr<Gemm::Plan> Gemm::choose(std::int64_t rows) {
-  auto plan = std::make_unique<Plan>(shape_, rows);
-  Trial trial = make_trial(rows);
-  at::Tensor expected;
+  trial.weight = scattered({shape_.out, shape_.in}, 1, half);
+  const at::Tensor x = scattered({reference_rows, shape_.in}, 2, half);
+  const at::Tensor before = scattered({reference_rows, shape_.out}, 3, half.dtype(shape_.result));
+  trial.x = x.repeat({repeats, 1});
+  trial.before = before.repeat({repeats, 1});
   if (shape_.invariant) { // the canonical algorithm: the library's best guess for the reference product
-    Plan canonical(shape_, reference_rows);
-    Trial reference = make_trial(reference_rows);
+    const Plan canonical(shape_, reference_rows);
     const auto candidates = canonical.candidates(true);
     if (candidates.empty()) {
       throw std::runtime_error("cuBLASLt has no algorithm for a product of this shape");
     }
-    reference.reset();
-    check(canonical.multiply(shape_, candidates.front(), reference.x, reference.weight, reference.y, reference.bias),
-          "cublasLtMatmul");
-    expected = reference.y.repeat({(rows + reference_rows - 1) / reference_rows, 1}).narrow(0, 0, rows);
+    at::Tensor y = before.clone();
+    check(canonical.multiply(shape_, candidates.front(), x, trial.weight, y), "cublasLtMatmul");
+    trial.expected = y.repeat({repeats, 1});
   }
+  return trial;
+}
+
+std::unique_ptr<Gemm::Plan> Gemm::choose(std::int64_t rows, Trial& trial) const {
+  auto plan = std::make_unique<Plan>(shape_, rows);
+  const at::Tensor x = trial.x.narrow(0, 0, rows);
+  const at::Tensor before = trial.before.narrow(0, 0, rows);
+  at::Tensor y = at::empty_like(before);
+  const auto is_right = [&] { return !shape_.invariant || at::equal(y, trial.expected.narrow(0, 0, rows)); };
   float best = std::numeric_limits<float>::infinity();
   int timed = 0;
   for (const cublasLtMatmulAlgo_t& algorithm : plan->candidates(shape_.invariant)) {
-    const auto multiply = [&] { return plan->multiply(shape_, algorithm, trial.x, trial.weight, trial.y, trial.bias); };
-    trial.reset();
-    if (multiply() != CUBLAS_STATUS_SUCCESS || (shape_.invariant && !at::equal(trial.y, expected))) {
+    const auto multiply = [&] { return plan->multiply(shape_, algorithm, x, trial.weight, y); };
+    y.copy_(before);
+    if (multiply() != CUBLAS_STATUS_SUCCESS || !is_right()) {
       continue;
     }
     at::cuda::CUDAEvent begin(cudaEventDefault);
@@ -209,30 +191,34 @@ std::unique_ptr<Gemm::Plan> Gemm::choose(std::int64_t rows) {
   return plan;
 }
 
-Gemm::Plan& Gemm::plan(std::int64_t rows) {
-  auto& plan = plans_[rows];
-  if (plan == nullptr) {
-    plan = choose(rows);
+void Gemm::prepare(const std::vector<std::int64_t>& rows) {
+  std::vector<std::int64_t> unknown;
+  std::copy_if(rows.begin(), rows.end(), std::back_inserter(unknown),
+               [this](std::int64_t count) { return !plans_.contains(count); });
+  if (unknown.empty()) {
+    return;
   }
-  return *plan;
+  Trial trial = make_trial(*std::max_element(unknown.begin(), unknown.end()));
+  for (const std::int64_t count : unknown) {
+    plans_.emplace(count, choose(count, trial));
+  }
 }
 
-void Gemm::prepare(std::int64_t rows) { static_cast<void>(plan(rows)); }
-
-void Gemm::run(const at::Tensor& x, const at::Tensor& weight, at::Tensor& y, const at::Tensor& bias) {
+void Gemm::run(const at::Tensor& x, const at::Tensor& weight, at::Tensor& y) {
   TORCH_CHECK(x.is_contiguous() && weight.is_contiguous() && y.is_contiguous() && x.size(1) == shape_.in &&
                   weight.size(0) == shape_.out && weight.size(1) == shape_.in && y.size(0) == x.size(0) &&
-                  y.size(1) == shape_.out && y.scalar_type() == shape_.result && bias.defined() == shape_.bias,
+                  y.size(1) == shape_.out && y.scalar_type() == shape_.result,
               "Gemm ", shape_.in, " -> ", shape_.out, ": x ", x.sizes(), ", weight ", weight.sizes(), ", y ",
               y.sizes());
-  Plan& p = plan(x.size(0));
-  check(p.multiply(shape_, p.algorithm, x, weight, y, bias), "cublasLtMatmul");
+  prepare({x.size(0)});
+  const Plan& plan = *plans_.at(x.size(0));
+  check(plan.multiply(shape_, plan.algorithm, x, weight, y), "cublasLtMatmul");
 }
 
-at::Tensor Gemm::run(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+at::Tensor Gemm::run(const at::Tensor& x, const at::Tensor& weight) {
   TORCH_CHECK(!shape_.accumulate, "Gemm: an accumulating product needs a result to add to");
   at::Tensor y = at::empty({x.size(0), shape_.out}, x.options().dtype(shape_.result));
-  run(x, weight, y, bias);
+  run(x, weight, y);
   return y;
 }
 

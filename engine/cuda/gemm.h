@@ -9,11 +9,12 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <vector>
 
 namespace audiobookd::engine::cuda {
 
-/// y = x Wᵀ (+ b), or y += x Wᵀ (+ b), for one width of x and of y; sums in fp32. The weights are the caller's: layers
-/// of the same shape share one Gemm. Not thread-safe; works on the current stream.
+/// y = x Wᵀ, or y += x Wᵀ, for one width of x and of y; sums in fp32. The weights are the caller's: layers of the same
+/// shape share one Gemm. Not thread-safe; works on the current stream.
 class Gemm {
 public:
   struct Shape {
@@ -21,7 +22,6 @@ public:
     std::int64_t in = 0;                   ///< columns of x and W; a multiple of 8
     at::ScalarType result = at::kBFloat16; ///< of y: bf16 or fp32
     bool accumulate = false;               ///< y += instead of y =
-    bool bias = false;                     ///< a vector is added to every row
     bool invariant = true;                 ///< false: the fastest algorithm, whatever bits it gives
   };
 
@@ -30,23 +30,21 @@ public:
   Gemm(Gemm&&) noexcept;
   Gemm& operator=(Gemm&&) noexcept;
 
-  /// Chooses the algorithm for @p rows rows by running candidates on random numbers. Not while a graph is captured.
-  /// @throws std::runtime_error when cuBLASLt offers none.
-  void prepare(std::int64_t rows);
+  /// Chooses the algorithm for each number of rows by running candidates on random numbers. Not while a graph is
+  /// captured. @throws std::runtime_error when cuBLASLt offers none.
+  void prepare(const std::vector<std::int64_t>& rows);
 
   /// @param x [rows, in] bf16. @param weight [out, in] bf16. @param y [rows, out]; all contiguous.
-  /// @param bias [out] of y's type; undefined for shapes without bias.
   /// A number of rows that is new is prepared first.
-  void run(const at::Tensor& x, const at::Tensor& weight, at::Tensor& y, const at::Tensor& bias = {});
+  void run(const at::Tensor& x, const at::Tensor& weight, at::Tensor& y);
   /// The same into a new tensor; not for accumulating shapes.
-  [[nodiscard]] at::Tensor run(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
+  [[nodiscard]] at::Tensor run(const at::Tensor& x, const at::Tensor& weight);
 
 private:
   struct Plan;
   struct Trial;
-  [[nodiscard]] Plan& plan(std::int64_t rows);
-  [[nodiscard]] std::unique_ptr<Plan> choose(std::int64_t rows);
-  [[nodiscard]] Trial make_trial(std::int64_t rows);
+  [[nodiscard]] Trial make_trial(std::int64_t most_rows) const;
+  [[nodiscard]] std::unique_ptr<Plan> choose(std::int64_t rows, Trial& trial) const;
 
   Shape shape_;
   at::Device device_;
