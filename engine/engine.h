@@ -27,6 +27,9 @@ public:
   /// At most @p free_capacity utterances, best first. An empty answer is back-pressure or the end of work:
   /// the engine asks again after Engine::notify() or when rows become free.
   virtual std::vector<Utterance> next(std::size_t free_capacity) = 0;
+  /// The same of urgent ones alone (Utterance::urgent). Asked before next(), and also when everything is taken but the
+  /// rows kept free for them.
+  virtual std::vector<Utterance> next_urgent(std::size_t /*free_capacity*/) { return {}; }
 };
 
 /// Where results go. Called on engine threads (decode or synthesis, never both for one utterance at once);

@@ -39,6 +39,9 @@ struct Utterance {
   int attempt = 0;       ///< raised to render the same text with other random numbers
   int forced_tokens = 0; ///< > 0: exactly so many tokens, stop ignored (benchmarks). 0: until stop
   std::vector<std::int32_t> speech_tokens; ///< not empty: decoding was done before, only synthesis is left
+  /// Somebody waits for it: it is decoded and synthesised before everything else, which slows down for it. For short
+  /// utterances; a book's would only take the speed from all others.
+  bool urgent = false;
 };
 
 /// Mono PCM, nominally in [-1, 1].
