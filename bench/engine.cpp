@@ -110,13 +110,20 @@ void add_memory(Json& result, const Options& options, const engine::Engine& engi
   if (!device.is_cuda()) {
     return;
   }
-  const auto predicted = static_cast<double>(engine.info().predicted_memory_bytes);
+  const engine::MemoryPlan plan = engine.info().memory;
+  const auto predicted = static_cast<double>(plan.total());
   const auto used = static_cast<double>(used_device_bytes(device));
   result["gpu_memory_budget"] = {{"fraction", options.memory_fraction},
                                  {"predicted_gb", predicted / 1e9},
                                  {"device_used_gb", used / 1e9},
                                  {"used_of_predicted", used / predicted},
-                                 {"out_of_memory", engine.stats().out_of_memory}};
+                                 {"out_of_memory", engine.stats().out_of_memory},
+                                 {"elsewhere_gb", static_cast<double>(plan.elsewhere) / 1e9},
+                                 {"weights_gb", static_cast<double>(plan.weights) / 1e9},
+                                 {"decode_gb", static_cast<double>(plan.working.decode) / 1e9},
+                                 {"synthesis_gb", static_cast<double>(plan.working.synthesis) / 1e9},
+                                 {"spare_gb", static_cast<double>(plan.spare) / 1e9},
+                                 {"cache_gb", static_cast<double>(plan.cache) / 1e9}};
 }
 
 } // namespace

@@ -74,9 +74,9 @@ std::unique_ptr<daemon::Renderer> load_engine(engine::EngineOptions options) {
   const engine::EngineInfo& info = renderer->info();
   spdlog::info("model {} from '{}' on {}, {}, batch {}{}", info.model, options.checkpoint.string(), info.device,
                info.dtype, info.max_batch, info.synthetic ? std::string(", ") + daemon::synthetic_notice : "");
-  if (info.predicted_memory_bytes > 0) {
+  if (info.memory.total() > 0) {
     spdlog::info("GPU memory in use will be {:.1f} GB, {} utterances at a time in S3Gen",
-                 static_cast<double>(info.predicted_memory_bytes) / 1e9, info.synthesis_batch);
+                 static_cast<double>(info.memory.total()) / 1e9, info.synthesis_batch);
   }
   return renderer;
 }

@@ -226,7 +226,7 @@ void Engine::Impl::start_decoder(const EngineOptions& options, bool half) {
                                          .most_pages = max_batch * pages_of_longest},
                                         options.gpu_memory_fraction);
   synthesis_batch_ = fit.synthesis_batch;
-  info_.predicted_memory_bytes = fit.peak_bytes;
+  info_.memory = fit.plan;
   stats_.out_of_memory = fit.out_of_memory;
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "engine/alignment.h"
+#include "engine/memory_budget.h"
 #include "engine/utterance.h"
 
 #include <cstddef>
@@ -68,8 +69,8 @@ struct EngineInfo {
   int tokens_per_second = 25;
   int max_batch = 0;
   int synthesis_batch = 0;
-  std::int64_t predicted_memory_bytes = 0; ///< of the GPU, in use at most, other programs included; 0 on the CPU
-  bool synthetic = false;                  ///< weights made by the formula: audio is noise, lengths are predictions
+  MemoryPlan memory;      ///< of the GPU; zeros on the CPU
+  bool synthetic = false; ///< weights made by the formula: audio is noise, lengths are predictions
   Hash128 weights_hash;
   std::vector<std::string> voices; ///< names that Utterance::voice may carry; "default" is the built-in one
 };

@@ -24,6 +24,18 @@ struct WorkingMemory {
   std::int64_t synthesis = 0; ///< one batch in S3Gen
 };
 
+/// What a GPU's memory is expected to hold, in bytes, when all stages are busy.
+struct MemoryPlan {
+  std::int64_t elsewhere = 0; ///< other programs, and this one's context and libraries
+  std::int64_t weights = 0;
+  WorkingMemory working{};
+  std::int64_t spare = 0; ///< what batches of other sizes will probably take besides
+  std::int64_t cache = 0; ///< of keys and values
+  [[nodiscard]] std::int64_t total() const noexcept {
+    return elsewhere + weights + working.decode + working.synthesis + spare + cache;
+  }
+};
+
 /// Bytes kept free of KV cache: batches of other sizes than those tried cut the memory up in other ways.
 [[nodiscard]] std::int64_t spare_bytes(const WorkingMemory& working);
 

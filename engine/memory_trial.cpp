@@ -34,7 +34,7 @@ public:
     check_that_it_fits();
     result.synthesis_batch = fit_synthesis();
     result.out_of_memory = fit_cache(result.num_pages);
-    result.peak_bytes = peak(result.num_pages);
+    result.plan = plan(result.num_pages);
     return result;
   }
 
@@ -106,12 +106,14 @@ private:
     }
   }
 
-  /// Bytes of the whole GPU that are used when all stages are busy and have cut up half of what is kept spare.
-  [[nodiscard]] std::int64_t peak(int num_pages) const {
+  /// Half of what is kept spare is expected to be cut up.
+  [[nodiscard]] MemoryPlan plan(int num_pages) const {
     const DeviceMemory memory = device_memory(device_);
-    const std::int64_t ours = weights_ + working_.decode + working_.synthesis + spare_bytes(working_) / 2 +
-                              num_pages * page_bytes(subject_.t3);
-    return memory.used - memory.reserved + std::max(memory.reserved, ours);
+    return {.elsewhere = memory.used - memory.reserved,
+            .weights = weights_,
+            .working = working_,
+            .spare = spare_bytes(working_) / 2,
+            .cache = num_pages * page_bytes(subject_.t3)};
   }
 
   /// Prompts of as many rows as run together, then some steps.

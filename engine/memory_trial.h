@@ -33,7 +33,7 @@ struct TrialSubject {
 struct TrialResult {
   std::size_t synthesis_batch = 1;
   int num_pages = 0;
-  std::int64_t peak_bytes = 0;     ///< of the whole GPU, other programs included
+  MemoryPlan plan;
   std::uint64_t out_of_memory = 0; ///< times that the KV cache turned out too large
 };
 
