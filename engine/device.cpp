@@ -5,6 +5,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/cpu/Utils.h>
 #include <algorithm>
+#include <c10/core/AllocatorConfig.h>
 #include <c10/core/InferenceMode.h>
 #include <map>
 #include <mutex>
@@ -43,6 +44,10 @@ void check_cuda_exists([[maybe_unused]] const at::Device& device) {
 at::DeviceIndex index_of(at::Device device) { return device.has_index() ? device.index() : at::DeviceIndex(0); }
 #endif
 
+/// The allocator's segments grow instead of being many: batches of ever other sizes then share memory without cutting
+/// it up, so that it takes what the largest of them takes.
+void use_growing_segments() { c10::CachingAllocator::setAllocatorSettings("expandable_segments:True"); }
+
 } // namespace
 
 at::Device resolve_device(const std::string& name) {
@@ -57,6 +62,7 @@ at::Device resolve_device(const std::string& name) {
   }
   if (device->is_cuda()) {
     check_cuda_exists(*device);
+    use_growing_segments();
     at::globalContext().setAllowTF32CuBLAS(false);
     at::globalContext().setAllowTF32CuDNN(false);
     return device->has_index() ? *device : at::Device(at::kCUDA, 0);

@@ -10,7 +10,8 @@
 
 namespace audiobookd::engine {
 
-/// "cpu", "cuda" or "cuda:N" to a device that exists. TF32 is switched off.
+/// "cpu", "cuda" or "cuda:N" to a device that exists. On a GPU TF32 is switched off and the
+/// allocator told to let its segments grow, from then on for the whole process.
 /// @throws std::runtime_error when the name is unknown, this is a CPU build, or there is no such GPU.
 at::Device resolve_device(const std::string& name);
 
