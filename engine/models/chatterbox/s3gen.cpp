@@ -6,9 +6,7 @@
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
 #include <algorithm>
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/StringUtil.h>
-#include <chrono>
 #include <numbers>
 #include <numeric>
 #include <stdexcept>
@@ -48,22 +46,6 @@ void require_shape(const std::string& what, const at::Tensor& found, at::IntArra
                                          found.defined() ? c10::str(found.sizes()) : std::string("nothing")));
   }
 }
-
-/// Seconds since construction, after the device has finished what was given to it.
-class StageTimer {
-public:
-  explicit StageTimer(at::Device device) : device_(device) {}
-  [[nodiscard]] double seconds() const {
-    if (!device_.is_cpu()) {
-      c10::impl::VirtualGuardImpl(device_.type()).getStream(device_).synchronize();
-    }
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
-private:
-  at::Device device_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 /// While it lives, ATen on a GPU multiplies matrices in bf16 and keeps norms and the sums of residuals in fp32.
 class HalfProducts {
@@ -140,14 +122,14 @@ std::unique_ptr<const Vocoder> make_half_vocoder([[maybe_unused]] const Hift& vo
   return nullptr;
 }
 
-/// The waves in host memory; from a GPU in one copy through pinned memory.
-std::vector<at::Tensor> to_host(const std::vector<at::Tensor>& waves) {
+/// The waves in host memory; from a GPU in one copy to pinned memory, which is not waited for.
+std::vector<at::Tensor> start_copy_to_host(const std::vector<at::Tensor>& waves) {
   if (waves[0].is_cpu()) {
     return waves;
   }
   const at::Tensor together = at::cat(waves);
   const at::Tensor host = at::empty(together.sizes(), at::TensorOptions(at::kFloat).pinned_memory(true));
-  host.copy_(together);
+  host.copy_(together, /*non_blocking=*/true);
   std::vector<at::Tensor> parts;
   std::int64_t start = 0;
   for (const at::Tensor& wave : waves) {
@@ -275,17 +257,15 @@ at::Tensor S3Gen::mean_of(const at::Tensor& tokens, const PackedRows& rows) {
   return encoder_.forward(tokens, rows).to(at::kFloat);
 }
 
-std::vector<at::Tensor> S3Gen::mel_spectrograms(Requests requests, StageSeconds& seconds, const Probe& probe) {
+S3Gen::Mels S3Gen::start_mels(Requests requests, const Probe& probe) {
   std::vector<std::int64_t> lengths;
   for (const SynthesisRequest* request : requests) {
     lengths.push_back(request->prompt->prompt_token.numel() + num_tokens(*request));
   }
   const PackedRows rows(std::move(lengths), device_);
-  const StageTimer encoder_timer(device_);
   const at::Tensor mu = mean_of(packed_tokens(requests), rows);
-  seconds.encoder += encoder_timer.seconds();
+  Moment encoded(device_);
 
-  const StageTimer cfm_timer(device_);
   const PackedRows frames = rows.stretched(FlowEncoder::frames_per_token);
   const FlowSolver& solver = half_solver_ ? *half_solver_ : decoder_;
   const at::Tensor mel = solver.solve(start_noise(requests, frames), conditions(requests, mu, frames), frames,
@@ -296,8 +276,16 @@ std::vector<at::Tensor> S3Gen::mel_spectrograms(Requests requests, StageSeconds&
     own.push_back(
         mel.narrow(0, frames.start(i) + num_prompt_frames(request), num_mel_frames(request)).t().contiguous());
   }
-  seconds.cfm += cfm_timer.seconds();
-  return own;
+  return {std::move(own), std::move(encoded), Moment(device_)};
+}
+
+std::vector<at::Tensor> S3Gen::mel_spectrograms(Requests requests, StageSeconds& seconds, const Probe& probe) {
+  const Moment begin(device_);
+  Mels mels = start_mels(requests, probe);
+  mels.decoded.wait();
+  seconds.encoder += begin.seconds_until(mels.encoded);
+  seconds.cfm += mels.encoded.seconds_until(mels.decoded);
+  return std::move(mels.own);
 }
 
 std::vector<at::Tensor> S3Gen::waveforms(Requests requests, std::span<const at::Tensor> mels,
@@ -315,24 +303,47 @@ std::vector<at::Tensor> S3Gen::waveforms(Requests requests, std::span<const at::
   return waves;
 }
 
-Synthesis S3Gen::synthesize(std::span<const SynthesisRequest> requests) {
+StartedSynthesis S3Gen::start(std::span<const SynthesisRequest> requests) {
   for (std::size_t i = 0; i < requests.size(); ++i) {
     check(requests[i], i);
   }
-  Synthesis result{std::vector<std::vector<float>>(requests.size()), {}};
+  StartedSynthesis started(requests.size());
   const std::vector<const SynthesisRequest*> order = by_steps_and_length(requests);
   for (Requests rest = order; !rest.empty();) {
     const Requests pass = next_pass(rest, frames_per_pass_);
     rest = rest.subspan(pass.size());
-    const std::vector<at::Tensor> mels = mel_spectrograms(pass, result.seconds);
-    const StageTimer vocoder_timer(device_);
-    const std::vector<at::Tensor> waves = to_host(waveforms(pass, mels));
-    for (std::size_t i = 0; i < pass.size(); ++i) {
-      const at::Tensor& samples = waves[i];
-      result.waveforms[static_cast<std::size_t>(pass[i] - requests.data())].assign(
-          samples.data_ptr<float>(), samples.data_ptr<float>() + samples.numel());
+    std::vector<std::size_t> indices;
+    for (const SynthesisRequest* request : pass) {
+      indices.push_back(static_cast<std::size_t>(request - requests.data()));
     }
-    result.seconds.vocoder += vocoder_timer.seconds();
+    Moment begin(device_);
+    Mels mels = start_mels(pass, {});
+    std::vector<at::Tensor> waves = start_copy_to_host(waveforms(pass, mels.own));
+    started.passes_.push_back({std::move(indices), std::move(waves), std::move(begin), std::move(mels.encoded),
+                               std::move(mels.decoded), Moment(device_)});
+  }
+  return started;
+}
+
+Synthesis S3Gen::synthesize(std::span<const SynthesisRequest> requests) { return start(requests).wait(); }
+
+void StartedSynthesis::wait_for_mels() const {
+  if (!passes_.empty()) {
+    passes_.back().decoded.wait();
+  }
+}
+
+Synthesis StartedSynthesis::wait() {
+  Synthesis result{std::vector<std::vector<float>>(num_requests_), {}};
+  for (const Pass& pass : passes_) {
+    pass.done.wait();
+    for (std::size_t i = 0; i < pass.requests.size(); ++i) {
+      const auto* const samples = pass.waves[i].const_data_ptr<float>();
+      result.waveforms[pass.requests[i]].assign(samples, samples + pass.waves[i].numel());
+    }
+    result.seconds.encoder += pass.begin.seconds_until(pass.encoded);
+    result.seconds.cfm += pass.encoded.seconds_until(pass.decoded);
+    result.seconds.vocoder += pass.decoded.seconds_until(pass.done);
   }
   return result;
 }

@@ -10,6 +10,7 @@
 #include "engine/models/chatterbox/flow_encoder.h"
 #include "engine/models/chatterbox/hift.h"
 #include "engine/models/chatterbox/voice.h"
+#include "engine/moment.h"
 #include "engine/philox.h"
 #include "engine/state_dict.h"
 
@@ -38,7 +39,7 @@ struct SynthesisRequest {
   std::variant<RandomStream, InjectedNoise> noise; ///< drawn from a stream, or given
 };
 
-/// Wall-clock seconds of the stages of one synthesize().
+/// Seconds that the device was given to the stages of one synthesize().
 struct StageSeconds {
   double encoder = 0;
   double cfm = 0;
@@ -48,6 +49,28 @@ struct StageSeconds {
 struct Synthesis {
   std::vector<std::vector<float>> waveforms; ///< in the order of the requests; 960 samples a token at 24 kHz
   StageSeconds seconds;
+};
+
+/// A synthesis on its way: everything has been given to the device. Nothing in it waits for the device but what says
+/// so. Belongs to the thread that started it, and may outlive the S3Gen.
+class StartedSynthesis {
+public:
+  /// Blocks until at most the vocoder's work is left: whoever starts the next synthesis now keeps the device busy.
+  void wait_for_mels() const;
+  /// Blocks until everything is done. @return as synthesize(). Once.
+  [[nodiscard]] Synthesis wait();
+
+private:
+  friend class S3Gen;
+  /// Utterances that went through the stages together.
+  struct Pass {
+    std::vector<std::size_t> requests; // indices
+    std::vector<at::Tensor> waves;     // of each request, on the host once the pass is done
+    Moment begin, encoded, decoded, done;
+  };
+  explicit StartedSynthesis(std::size_t num_requests) : num_requests_(num_requests) {}
+  std::size_t num_requests_;
+  std::vector<Pass> passes_;
 };
 
 struct S3GenOptions {
@@ -69,6 +92,10 @@ public:
   /// @throws std::invalid_argument naming request, field and value: no tokens, a token out of range (and its position),
   /// no prompt or one of wrong shapes, a step count below 1, injected noise of a wrong shape. Nothing is computed then.
   [[nodiscard]] Synthesis synthesize(std::span<const SynthesisRequest> requests);
+
+  /// synthesize() that does not wait for a GPU: several may be on their way, and what they need of its memory is that
+  /// of one. On the CPU everything is done on return. Throws as synthesize().
+  [[nodiscard]] StartedSynthesis start(std::span<const SynthesisRequest> requests);
 
   /// "fp32", "bf16", or "bf16 (vocoder fp32)" where the vocoder's kernels do not suit its dimensions.
   [[nodiscard]] std::string dtype() const;
@@ -96,6 +123,12 @@ public:
   [[nodiscard]] const Hift& vocoder() const noexcept { return vocoder_; }
 
 private:
+  /// Mel spectrograms, and when the encoder and the flow decoder have finished.
+  struct Mels {
+    std::vector<at::Tensor> own; // [80, 2 * tokens] each
+    Moment encoded, decoded;
+  };
+  [[nodiscard]] Mels start_mels(std::span<const SynthesisRequest* const> requests, const Probe& probe);
   void check(const SynthesisRequest& request, std::size_t index) const;
   void check_noise(const SynthesisRequest& request, const std::string& name) const;
   [[nodiscard]] at::Tensor packed_tokens(std::span<const SynthesisRequest* const> requests) const;
