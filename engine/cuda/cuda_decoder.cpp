@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <c10/cuda/CUDAFunctions.h>
+#include <limits>
 #include <list>
 #include <map>
 #include <optional>
@@ -96,7 +97,7 @@ struct Batch {
 class CudaDecoder final : public chatterbox::Decoder {
 public:
   CudaDecoder(const T3& model, const CudaDecoderOptions& options)
-      : model_(model, options.invariant), cache_(model_.make_cache(0)),
+      : model_(model, options.invariant), cache_(model_.make_cache(0)), reserve_(options.reserve),
         places_(static_cast<std::size_t>(options.max_batch)) {
     const int longest_prompt = model.prompt_length(static_cast<std::size_t>(model.config().text_pos_rows - 2));
     max_pages_ = 1 + KvCache::pages_for(longest_prompt + longest_history); // shared and own positions round up apart
@@ -121,12 +122,14 @@ public:
     }
   }
 
+  void limit_step(int most) override { most_in_step_ = most; }
+
   [[nodiscard]] int active() const noexcept override { return active_; }
   [[nodiscard]] int free_places() const noexcept override { return static_cast<int>(places_.size()) - active_; }
   [[nodiscard]] int steps_per_call() const noexcept override { return steps_in_a_call; }
 
   int admit(std::deque<DecodeRequest>& waiting) override {
-    if (waiting.empty() || !worth_a_prefill()) {
+    if (waiting.empty() || (!waiting.front().urgent && !worth_a_prefill())) {
       return 0;
     }
     Newcomers newcomers;
@@ -243,7 +246,8 @@ private:
   /// Starting prompts takes a pass over all weights: while the batch is well filled, a few free places are awaited, but
   /// not for long.
   [[nodiscard]] bool worth_a_prefill() {
-    const bool wait = active_ > 0 && free_places() < no_place() / 64 && calls_awaited_ < 3;
+    const int free = free_places() - reserve_.places;
+    const bool wait = active_ > 0 && free < no_place() / 64 && calls_awaited_ < 3;
     calls_awaited_ = wait ? calls_awaited_ + 1 : 0;
     return !wait;
   }
@@ -275,10 +279,7 @@ private:
   /// Tells the GPU who takes part in the next steps. @return rows
   std::int64_t lay_out() {
     Batch batch;
-    for (int place = 0; place < no_place(); ++place) {
-      if (!places_[static_cast<std::size_t>(place)]) {
-        continue;
-      }
+    for (const int place : chatterbox::places_in_step(places_, most_in_step_)) {
       const int rows = rows_of(places_[static_cast<std::size_t>(place)]->request);
       batch.places.push_back(place);
       batch.cond_rows.push_back(static_cast<int>(batch.sequences.size()));
@@ -396,10 +397,15 @@ private:
     return pages + KvCache::pages_for(longest) - KvCache::pages_for(prefix_length);
   }
 
-  /// Whether the pages for @p request are free; forgets prefixes that nobody uses if that helps.
+  /// Whether a place and the pages for @p request are free; forgets prefixes that nobody uses if that helps.
   bool has_room_for(const DecodeRequest& request) {
+    if (!may_enter(request, 0, active_, free_places(), num_pages_, reserve_)) {
+      return false;
+    }
     SharedPrefix& own = prefix_of(request);
-    const auto fits = [&] { return pages_for(request, own.length) <= cache_.free_pages(); };
+    const auto fits = [&] {
+      return may_enter(request, pages_for(request, own.length), active_, free_places(), cache_.free_pages(), reserve_);
+    };
     for (auto prefix = prefixes_.begin(); !fits() && prefix != prefixes_.end();) {
       if (prefix->users > 0 || &*prefix == &own) {
         ++prefix;
@@ -574,6 +580,8 @@ private:
   int num_pages_ = 0;
   KvCache cache_;
   int max_pages_ = 0;
+  const chatterbox::Reserve reserve_;
+  int most_in_step_ = std::numeric_limits<int>::max();
   std::vector<std::optional<Place>> places_;
   int active_ = 0;
   chatterbox::ConditioningCache conditioning_;

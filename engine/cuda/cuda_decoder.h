@@ -20,6 +20,7 @@ struct CudaDecoderOptions {
   int num_pages = 0;     ///< pages of bf16 KV cache for all of them
   bool invariant = true; ///< tokens do not depend on the company, to the bit; false: faster, see CudaT3
   std::vector<AttentionHead> alignment_heads{}; ///< heads whose attention to the text is reported
+  chatterbox::Reserve reserve{};                ///< for urgent requests
 };
 
 /// A decoder for @p model, which lies on a GPU and must outlive it. Must be made on the stream it will run on, not the

@@ -297,5 +297,12 @@ TEST_F(GpuCudaDecoder, CancelLeavesTheOthersAlone) {
   EXPECT_EQ(tokens, expected);
 }
 
+TEST(GpuCudaDecoder, UrgentRequestsGoFirst) {
+  const engine::StageScope scope(test_device(), engine::Stage::decode, 1);
+  const auto decoder =
+      engine::cuda::make_cuda_decoder(tiny_t3(), {.max_batch = 3, .num_pages = 4000, .reserve = {.places = 1}});
+  expect_urgent_requests_go_first(*decoder);
+}
+
 } // namespace
 } // namespace audiobookd::tests

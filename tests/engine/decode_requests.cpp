@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <gtest/gtest.h>
 #include <random>
 
 namespace audiobookd::tests {
@@ -61,6 +62,40 @@ void expect_same_tokens_in_any_company(Decoder& decoder) {
     std::shuffle(shuffled.begin(), shuffled.end(), std::mt19937(seed));
     EXPECT_EQ(decode_all(decoder, shuffled), alone);
   }
+}
+
+void expect_urgent_requests_go_first(Decoder& decoder) {
+  auto requests = random_requests(4, 9);
+  for (DecodeRequest& request : requests) {
+    request.forced = true;
+    request.max_tokens = 30;
+  }
+  const Tokens expected = decode_all(decoder, requests);
+  requests[3].urgent = true;
+  std::deque<DecodeRequest> waiting(requests.begin(), requests.begin() + 3);
+  decoder.admit(waiting);
+  EXPECT_EQ(decoder.active(), 2);
+  ASSERT_EQ(waiting.size(), 1u) << "the reserve was taken";
+  waiting.push_front(requests[3]);
+  EXPECT_EQ(decoder.admit(waiting), 1);
+  decoder.limit_step(1);
+  Tokens tokens;
+  const auto step = [&] {
+    for (DecodeResult& result : decoder.step()) {
+      tokens[result.id] = std::move(result.speech_tokens);
+    }
+  };
+  while (tokens.empty()) {
+    step();
+  }
+  EXPECT_EQ(tokens.count(3), 1u) << "the urgent one is done first";
+  EXPECT_EQ(decoder.active(), 2);
+  decoder.limit_step(3);
+  while (!waiting.empty() || decoder.active() > 0) {
+    decoder.admit(waiting);
+    step();
+  }
+  EXPECT_EQ(tokens, expected);
 }
 
 } // namespace audiobookd::tests

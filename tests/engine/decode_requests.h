@@ -19,4 +19,8 @@ Tokens decode_all(engine::chatterbox::Decoder& decoder, const std::vector<engine
 /// Decodes 40 requests one at a time and then in three random orders of arrival: the tokens must be equal to the bit.
 void expect_same_tokens_in_any_company(engine::chatterbox::Decoder& decoder);
 
+/// @p decoder has three places, one of them reserved: an urgent request enters a batch that is full for all others, and
+/// steps limited to one utterance serve it alone. Nobody's tokens change by that.
+void expect_urgent_requests_go_first(engine::chatterbox::Decoder& decoder);
+
 } // namespace audiobookd::tests

@@ -155,5 +155,27 @@ TEST(ValidSpeechTokens, DropsWhatTheReferenceDrops) {
   EXPECT_EQ(valid({6562}), V{});
 }
 
+TEST(Decoder, UrgentRequestsGoFirst) {
+  AtenDecoder decoder(tiny_t3(), 3, 4000, {}, {.places = 1});
+  expect_urgent_requests_go_first(decoder);
+}
+
+TEST(DecoderReserve, IsForUrgentRequestsAndForWhoeverIsAlone) {
+  engine::chatterbox::DecodeRequest request;
+  const engine::chatterbox::Reserve reserve{.places = 2, .pages = 10};
+  const auto enters = [&](int pages, int active, int free_places, int free_pages) {
+    return may_enter(request, pages, active, free_places, free_pages, reserve);
+  };
+  EXPECT_TRUE(enters(5, 1, 3, 15));
+  EXPECT_FALSE(enters(6, 1, 3, 15)) << "pages of the reserve";
+  EXPECT_FALSE(enters(5, 1, 2, 15)) << "a place of the reserve";
+  EXPECT_TRUE(enters(15, 0, 2, 15)) << "nobody else is there";
+  EXPECT_FALSE(enters(16, 0, 2, 15));
+  request.urgent = true;
+  EXPECT_TRUE(enters(15, 1, 1, 15));
+  EXPECT_FALSE(enters(16, 1, 1, 15));
+  EXPECT_FALSE(enters(1, 1, 0, 15));
+}
+
 } // namespace
 } // namespace audiobookd::tests

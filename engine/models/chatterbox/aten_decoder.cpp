@@ -21,8 +21,9 @@ std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
 
 } // namespace
 
-AtenDecoder::AtenDecoder(const T3& model, int max_batch, int num_pages, std::vector<AttentionHead> alignment_heads)
-    : model_(model), num_pages_(num_pages), alignment_heads_(std::move(alignment_heads)),
+AtenDecoder::AtenDecoder(const T3& model, int max_batch, int num_pages, std::vector<AttentionHead> alignment_heads,
+                         const Reserve& reserve)
+    : model_(model), num_pages_(num_pages), alignment_heads_(std::move(alignment_heads)), reserve_(reserve),
       cache_(model.make_cache(num_pages)), places_(static_cast<std::size_t>(max_batch)),
       seen_(at::zeros({max_batch + 1, model.config().speech_vocab_size},
                       at::TensorOptions(at::kBool).device(model.device()))),
@@ -35,8 +36,9 @@ AtenDecoder::AtenDecoder(const T3& model, int max_batch, int num_pages, std::vec
 int AtenDecoder::admit(std::deque<DecodeRequest>& waiting) {
   int admitted = 0;
   while (!waiting.empty() && free_places() > 0) {
-    check_can_fit(waiting.front(), pages_needed(model_, waiting.front()), num_pages_);
-    if (pages_needed(model_, waiting.front()) > cache_.free_pages()) {
+    const int needed = pages_needed(model_, waiting.front());
+    check_can_fit(waiting.front(), needed, num_pages_);
+    if (!may_enter(waiting.front(), needed, active_, free_places(), cache_.free_pages(), reserve_)) {
       break;
     }
     admit_one(waiting.front());
@@ -91,13 +93,15 @@ bool AtenDecoder::cancel(UtteranceId id) {
 AtenDecoder::Batch AtenDecoder::collect() const {
   // On CUDA every step has the same shape, whoever takes part: then every matrix product runs the same algorithm.
   const bool fixed_shape = model_.device().is_cuda();
+  const std::vector<int> taking_part = places_in_step(places_, most_in_step_);
   Batch batch;
   for (int i = 0; i < static_cast<int>(places_.size()); ++i) {
-    if (!places_[i] && !fixed_shape) {
+    const bool takes_part = std::binary_search(taking_part.begin(), taking_part.end(), i);
+    if (!takes_part && !fixed_shape) {
       continue;
     }
-    const int rows = places_[i] ? static_cast<int>(places_[i]->pages.size()) : 1;
-    batch.places.push_back(places_[i] ? i : -1);
+    const int rows = takes_part ? static_cast<int>(places_[i]->pages.size()) : 1;
+    batch.places.push_back(takes_part ? i : -1);
     batch.cond_rows.push_back(batch.num_rows);
     batch.uncond_rows.push_back(batch.num_rows + rows - 1);
     batch.num_rows += fixed_shape ? 2 : rows;

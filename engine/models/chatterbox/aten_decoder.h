@@ -7,6 +7,7 @@
 #include "engine/models/chatterbox/decoder.h"
 
 #include <ATen/core/Tensor.h>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -15,9 +16,10 @@ namespace audiobookd::engine::chatterbox {
 class AtenDecoder final : public Decoder {
 public:
   /// @param max_batch utterances decoded together. @param num_pages pages of KV cache for all of them.
-  /// @param alignment_heads heads whose attention to the text is reported.
+  /// @param alignment_heads heads whose attention to the text is reported. @param reserve for urgent requests.
   /// @throws std::invalid_argument naming a head that does not exist.
-  AtenDecoder(const T3& model, int max_batch, int num_pages, std::vector<AttentionHead> alignment_heads = {});
+  AtenDecoder(const T3& model, int max_batch, int num_pages, std::vector<AttentionHead> alignment_heads = {},
+              const Reserve& reserve = {});
 
   [[nodiscard]] int active() const noexcept override { return active_; }
   [[nodiscard]] int free_places() const noexcept override { return static_cast<int>(places_.size()) - active_; }
@@ -25,6 +27,7 @@ public:
   bool admit_fewer() override { return false; } // prompts run one by one
   bool cancel(UtteranceId id) override;
   std::vector<DecodeResult> step() override;
+  void limit_step(int most) override { most_in_step_ = most; }
   void resize_cache(int num_pages) override;
 
 private:
@@ -59,6 +62,8 @@ private:
   const T3& model_;
   int num_pages_;
   const std::vector<AttentionHead> alignment_heads_;
+  const Reserve reserve_;
+  int most_in_step_ = std::numeric_limits<int>::max();
   KvCache cache_;
   std::vector<std::optional<Place>> places_;
   int active_ = 0;

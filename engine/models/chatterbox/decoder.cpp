@@ -34,6 +34,12 @@ const at::Tensor& ConditioningCache::rows(const T3& model, const DecodeRequest& 
   return rows_;
 }
 
+bool may_enter(const DecodeRequest& request, int pages, int active, int free_places, int free_pages,
+               const Reserve& reserve) noexcept {
+  const bool keeps_off = !request.urgent && active > 0;
+  return free_places > (keeps_off ? reserve.places : 0) && free_pages - (keeps_off ? reserve.pages : 0) >= pages;
+}
+
 int rows_of(const DecodeRequest& request) noexcept { return request.sampling.cfg_weight != 0 ? 2 : 1; }
 
 int pages_needed(const T3& model, const DecodeRequest& request) {

@@ -13,6 +13,8 @@
 #include "engine/utterance.h"
 
 #include <ATen/core/Tensor.h>
+#include <algorithm>
+#include <cstddef>
 #include <deque>
 #include <memory>
 #include <vector>
@@ -28,6 +30,13 @@ struct DecodeRequest {
   RandomStream random;
   int max_tokens = 0;  ///< decoding ends here without a stop token
   bool forced = false; ///< exactly max_tokens tokens, all of them speech: stop and special tokens cannot be drawn
+  bool urgent = false; ///< goes before others: see Reserve and Decoder::limit_step()
+};
+
+/// What only urgent requests may take: all others leave it free, unless nothing else is active.
+struct Reserve {
+  int places = 0;
+  int pages = 0; ///< of KV cache
 };
 
 struct DecodeResult {
@@ -58,6 +67,9 @@ public:
   /// happened.
   virtual std::vector<DecodeResult> step() = 0;
   [[nodiscard]] virtual int steps_per_call() const noexcept { return 1; }
+  /// From now on step() serves @p most utterances at most, urgent ones first, then those in the first places: fewer
+  /// rows take less time. The others wait and lose nothing. At least 1.
+  virtual void limit_step(int most) = 0;
   /// Replaces the KV cache by one of @p num_pages pages; 0: none, and nothing can be admitted. Only while nothing is
   /// active. @throws c10::OutOfMemoryError when it does not fit; then there is none.
   virtual void resize_cache(int num_pages) = 0;
@@ -74,6 +86,26 @@ private:
   float exaggeration_ = 0;
   at::Tensor rows_;
 };
+
+/// Indices of the places that take part in a step, in their order. @param places optionals of what has a `request`.
+template <typename Places>
+std::vector<int> places_in_step(const Places& places, int most) {
+  std::vector<int> taking_part;
+  for (const bool urgent : {true, false}) {
+    for (int i = 0; i < static_cast<int>(places.size()) && static_cast<int>(taking_part.size()) < most; ++i) {
+      const auto& place = places[static_cast<std::size_t>(i)];
+      if (place && place->request.urgent == urgent) {
+        taking_part.push_back(i);
+      }
+    }
+  }
+  std::sort(taking_part.begin(), taking_part.end());
+  return taking_part;
+}
+
+/// Whether @p request, which needs @p pages, may enter beside @p active utterances and leave @p reserve alone.
+[[nodiscard]] bool may_enter(const DecodeRequest& request, int pages, int active, int free_places, int free_pages,
+                             const Reserve& reserve) noexcept;
 
 /// Rows of the batch that an utterance takes: a conditional one, and an unconditional one if it is guided.
 [[nodiscard]] int rows_of(const DecodeRequest& request) noexcept;
