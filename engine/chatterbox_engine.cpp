@@ -11,7 +11,10 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
+#include <future>
 #include <iterator>
+#include <limits>
+#include <optional>
 #include <stdexcept>
 #include <thread>
 
@@ -25,6 +28,10 @@ constexpr int max_new_tokens = 1000;                // of the reference
 constexpr int typical_positions = 640;              // an utterance of 16 s with its prompt, and room to run over
 constexpr std::int64_t cpu_cache_bytes = 2LL << 30; // KV cache on the CPU at most, by default
 constexpr int rows_of_utterance = 2;                // the conditional and the unconditional one
+constexpr int typical_tokens = 400;                 // of an utterance of 16 s
+constexpr int urgent_share = 32;                    // of the decoder's places, one is kept free for urgent utterances
+constexpr int urgent_step_share = 8;                // a part of the places decodes while an urgent one does
+constexpr double urgent_wait_seconds = 0.15;        // that a batch of S3Gen may hold up an urgent utterance
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -79,13 +86,22 @@ void check(const Utterance& u) {
 }
 
 std::unique_ptr<chatterbox::Decoder> make_decoder(const chatterbox::T3& t3, [[maybe_unused]] bool half, int max_batch,
-                                                  int num_pages, const std::vector<AttentionHead>& heads) {
+                                                  int num_pages, const std::vector<AttentionHead>& heads,
+                                                  const chatterbox::Reserve& reserve) {
 #ifdef AUDIOBOOKD_WITH_CUDA
   if (half && t3.device().is_cuda()) {
-    return cuda::make_cuda_decoder(t3, {.max_batch = max_batch, .num_pages = num_pages, .alignment_heads = heads});
+    return cuda::make_cuda_decoder(
+        t3, {.max_batch = max_batch, .num_pages = num_pages, .alignment_heads = heads, .reserve = reserve});
   }
 #endif
-  return std::make_unique<chatterbox::AtenDecoder>(t3, max_batch, num_pages, heads);
+  return std::make_unique<chatterbox::AtenDecoder>(t3, max_batch, num_pages, heads, reserve);
+}
+
+/// One place in 32 with pages for a typical utterance, one place at least: a fourth of a percent of the speed of a full
+/// batch of 512, and enough for requests that come every second. Nothing where a batch has a single place.
+chatterbox::Reserve reserve_of(int max_batch) {
+  const int places = max_batch > 1 ? std::max(1, max_batch / urgent_share) : 0;
+  return {.places = places, .pages = places * rows_of_utterance * KvCache::pages_for(typical_positions)};
 }
 
 /// Bytes that the weights of @p checkpoint take on a GPU at least.
@@ -105,6 +121,11 @@ std::int64_t weight_bytes(const std::filesystem::path& checkpoint, bool half) {
     }
   }
   return bytes;
+}
+
+/// Of the mel spectrogram of so many tokens, the voice prompt included.
+std::int64_t num_frames(const chatterbox::Voice& voice, std::int64_t tokens) {
+  return voice.prompt.prompt_feat.size(0) + chatterbox::FlowEncoder::frames_per_token * tokens;
 }
 
 [[noreturn]] void fail_for_memory(const c10::OutOfMemoryError& error) {
@@ -127,10 +148,11 @@ Engine::Impl::Impl(const EngineOptions& options)
   synthesis_threads_ = device_.is_cuda() ? 1 : std::max(1, threads - threads / 2);
   // On the CPU utterances are synthesised one by one: then an utterance's samples are the same in any company.
   synthesis_batch_ = options.synthesis_batch > 0 ? static_cast<std::size_t>(options.synthesis_batch)
-                     : device_.is_cuda()         ? 32
+                     : device_.is_cuda()         ? 64
                                                  : 1;
   const StageScope scope(device_, Stage::decode, threads);
   const bool half = use_bf16(options);
+  std::future<Hash128> weights_hash = std::async(std::launch::async, hash_weights, options.checkpoint);
   try {
     check_budget(options, half);
     load_models(options, half);
@@ -145,9 +167,11 @@ Engine::Impl::Impl(const EngineOptions& options)
   info_.device = device_name(device_);
   const std::string s3gen_dtype = s3gen_->dtype();
   info_.dtype = half && s3gen_dtype != "bf16" ? "bf16 (S3Gen " + s3gen_dtype + ")" : s3gen_dtype;
-  info_.synthesis_batch = static_cast<int>(synthesis_batch_);
+  const std::int64_t typical_frames = num_frames(*voices_.at("default"), typical_tokens);
+  info_.synthesis_batch = static_cast<int>(
+      std::clamp<std::int64_t>(synthesis_frames_ / typical_frames, 1, static_cast<std::int64_t>(synthesis_batch_)));
   info_.synthetic = config_.synthetic;
-  info_.weights_hash = hash_weights(options.checkpoint);
+  info_.weights_hash = weights_hash.get();
   for (const auto& [name, voice] : voices_) {
     info_.voices.push_back(name);
   }
@@ -208,14 +232,17 @@ bool Engine::Impl::use_bf16(const EngineOptions& options) const {
 void Engine::Impl::start_decoder(const EngineOptions& options, bool half) {
   const int max_batch = options.max_batch > 0 ? options.max_batch : default_max_batch(options, half);
   info_.max_batch = max_batch;
+  reserve_ = reserve_of(max_batch);
   const int longest = t3_->prompt_length(static_cast<std::size_t>(config_.t3.text_pos_rows - 2)) + max_new_tokens;
   const int pages_of_longest = rows_of_utterance * (KvCache::pages_for(longest) + 1); // in two parts, each rounded up
   if (!device_.is_cuda()) {
     const int pages = max_batch * rows_of_utterance * KvCache::pages_for(typical_positions);
-    decoder_ = make_decoder(*t3_, half, max_batch, std::max(pages, pages_of_longest), options.alignment_heads);
+    decoder_ =
+        make_decoder(*t3_, half, max_batch, std::max(pages, pages_of_longest), options.alignment_heads, reserve_);
+    synthesis_frames_ = std::numeric_limits<std::int64_t>::max();
     return;
   }
-  decoder_ = make_decoder(*t3_, half, max_batch, pages_of_longest, options.alignment_heads);
+  decoder_ = make_decoder(*t3_, half, max_batch, pages_of_longest, options.alignment_heads, reserve_);
   const TrialResult fit = fit_to_memory({.t3 = *t3_,
                                          .s3gen = *s3gen_,
                                          .decoder = *decoder_,
@@ -225,7 +252,7 @@ void Engine::Impl::start_decoder(const EngineOptions& options, bool half) {
                                          .least_pages = pages_of_longest,
                                          .most_pages = max_batch * pages_of_longest},
                                         options.gpu_memory_fraction);
-  synthesis_batch_ = fit.synthesis_batch;
+  synthesis_frames_ = fit.synthesis_frames;
   info_.memory = fit.plan;
   stats_.out_of_memory = fit.out_of_memory;
 }
@@ -237,6 +264,16 @@ int Engine::Impl::default_max_batch(const EngineOptions& options, bool half) con
       device_.is_cuda() ? tensor_budget(options.gpu_memory_fraction, memory) - memory.allocated : cpu_cache_bytes;
   const std::int64_t most = !device_.is_cuda() ? 32 : half ? 512 : 160;
   return static_cast<int>(std::clamp<std::int64_t>(budget / bytes_of_one, 1, most));
+}
+
+/// Decoding pauses while half of its batch waits, or a few batches of synthesis, until one of these is left.
+SynthesisLimits Engine::Impl::synthesis_limits() const {
+  const auto batch = static_cast<std::size_t>(info_.synthesis_batch);
+  return {.tasks = synthesis_batch_,
+          .frames = synthesis_frames_,
+          .urgent_seconds = urgent_wait_seconds,
+          .most_waiting = std::max(static_cast<std::size_t>(info_.max_batch) / 2, 4 * batch),
+          .least_waiting = batch};
 }
 
 const chatterbox::Voice& Engine::Impl::voice(std::string_view name) const {
@@ -296,7 +333,7 @@ void Engine::Impl::cancel(UtteranceId id) noexcept {
 
 void Engine::Impl::run(WorkSource& source, Sink& sink, const std::stop_token& stop) {
   const StageScope scope(device_, Stage::decode, decode_threads_);
-  SynthesisQueue synthesis(synthesis_batch_, 4 * synthesis_batch_ + 4);
+  SynthesisQueue synthesis(synthesis_limits());
   {
     const std::lock_guard lock(mutex_);
     open_.clear();
@@ -315,16 +352,17 @@ void Engine::Impl::run(WorkSource& source, Sink& sink, const std::stop_token& st
 
   for (;;) {
     apply_cancellations(session);
-    if (!stop.stop_requested() && !synthesis.full()) {
-      pull(session);
-    }
-    const bool starving = !admit(session);
-    synthesis.set_draining(decoder_->active() == 0);
-    if (decoder_->active() > 0) {
+    session.stopping = stop.stop_requested();
+    pull(session);
+    synthesis.set_decode_state(decode_state(session));
+    const bool may_run = synthesis.decode_may_run();
+    const bool starving = may_run && !admit(session);
+    synthesis.set_decode_state(decode_state(session));
+    if (may_run && decoder_->active() > 0) {
       decode(session);
-    } else if (stop.stop_requested() && session.waiting.empty() && synthesis.idle()) {
+    } else if (session.stopping && decoder_->active() == 0 && session.waiting.empty() && synthesis.idle()) {
       break;
-    } else if (session.waiting.empty() || starving) {
+    } else if (!may_run || session.waiting.empty() || starving) {
       wait_for_work();
     }
     const std::lock_guard lock(mutex_);
@@ -335,13 +373,28 @@ void Engine::Impl::run(WorkSource& source, Sink& sink, const std::stop_token& st
 }
 
 void Engine::Impl::pull(Session& session) {
-  const int capacity = decoder_->free_places() - static_cast<int>(session.waiting.size());
-  if (capacity <= 0) {
-    return;
+  const auto ask = [&](int reserved, auto next) {
+    const int capacity = decoder_->free_places() - reserved - static_cast<int>(session.waiting.size());
+    if (session.stopping || capacity <= 0) {
+      return session.stopping;
+    }
+    std::vector<Utterance> utterances = next(static_cast<std::size_t>(capacity));
+    for (Utterance& utterance : utterances) {
+      accept(session, std::move(utterance));
+    }
+    return static_cast<int>(utterances.size()) < capacity;
+  };
+  ask(0, [&](std::size_t capacity) { return session.source.next_urgent(capacity); });
+  if (session.synthesis.decode_may_run()) {
+    session.dry = ask(reserve_.places, [&](std::size_t capacity) { return session.source.next(capacity); });
   }
-  for (Utterance& utterance : session.source.next(static_cast<std::size_t>(capacity))) {
-    accept(session, std::move(utterance));
-  }
+}
+
+/// Few rows are those of which steps leave the GPU unfilled.
+DecodeState Engine::Impl::decode_state(const Session& session) const {
+  constexpr int few = 4;
+  const bool thin = session.dry && session.waiting.empty() && decoder_->active() < info_.max_batch / few;
+  return {.urgent = session.urgent > 0, .thin = thin || decoder_->active() == 0};
 }
 
 void Engine::Impl::accept(Session& session, Utterance utterance) {
@@ -354,9 +407,13 @@ void Engine::Impl::accept(Session& session, Utterance utterance) {
     check(utterance);
     DecodeRequest request = prepare(utterance);
     std::vector<std::int32_t> tokens = std::move(utterance.speech_tokens);
-    session.utterances.emplace(id, std::move(utterance));
+    session.urgent += utterance.urgent ? 1 : 0;
+    session.utterances.emplace(id, Accepted{std::move(utterance), session.handed_out++});
     if (tokens.empty()) {
-      session.waiting.push_back(std::move(request));
+      const auto before = request.urgent ? std::find_if(session.waiting.begin(), session.waiting.end(),
+                                                        [](const DecodeRequest& other) { return !other.urgent; })
+                                         : session.waiting.end();
+      session.waiting.insert(before, std::move(request));
     } else {
       to_synthesis(session, id, std::move(tokens), false);
     }
@@ -369,6 +426,7 @@ DecodeRequest Engine::Impl::prepare(const Utterance& u) const {
   static_cast<void>(voice(u.voice)); // says which voices there are
   DecodeRequest request;
   request.id = u.id;
+  request.urgent = u.urgent;
   request.text_ids = chatterbox::encode_english(*tokenizer_, chatterbox::punc_norm(u.text));
   request.voice = voices_.find(u.voice)->second;
   request.exaggeration = u.exaggeration;
@@ -393,8 +451,16 @@ DecodeRequest Engine::Impl::prepare(const Utterance& u) const {
   return request;
 }
 
+/// Decoding has nothing more to do with @p id.
+void Engine::Impl::forget(Session& session, UtteranceId id) {
+  if (const auto found = session.utterances.find(id); found != session.utterances.end()) {
+    session.urgent -= found->second.utterance.urgent ? 1 : 0;
+    session.utterances.erase(found);
+  }
+}
+
 void Engine::Impl::fail(Session& session, UtteranceId id, const std::string& why) {
-  session.utterances.erase(id);
+  forget(session, id);
   if (!take_if_open(id)) {
     return;
   }
@@ -445,6 +511,8 @@ void Engine::Impl::decode(Session& session) {
   const int rows = decoder_->active();
   const auto start = std::chrono::steady_clock::now();
   const bool alone = !session.synthesis.computing();
+  const int most = session.urgent > 0 ? std::max(1, info_.max_batch / urgent_step_share) : info_.max_batch;
+  decoder_->limit_step(most);
   std::vector<DecodeResult> results;
   try {
     results = decoder_->step();
@@ -461,7 +529,7 @@ void Engine::Impl::decode(Session& session) {
     stats_.decode_seconds += seconds_since(start);
     const auto steps = static_cast<std::uint64_t>(decoder_->steps_per_call());
     stats_.decode_steps += steps;
-    stats_.decode_rows += steps * static_cast<std::uint64_t>(rows);
+    stats_.decode_rows += steps * static_cast<std::uint64_t>(std::min(rows, most));
     for (const DecodeResult& result : results) {
       stats_.tokens += result.speech_tokens.size();
     }
@@ -480,11 +548,13 @@ void Engine::Impl::decode(Session& session) {
 }
 
 void Engine::Impl::to_synthesis(Session& session, UtteranceId id, std::vector<std::int32_t> tokens, bool hit_limit) {
-  const auto found = session.utterances.find(id);
-  const Utterance& u = found->second;
-  session.synthesis.push({id, std::move(tokens), voices_.find(u.voice)->second, u.cfm_steps,
-                          random_stream(u.seed, u.key, static_cast<std::uint32_t>(u.attempt)), hit_limit});
-  session.utterances.erase(found);
+  const auto& [u, order] = session.utterances.at(id);
+  const std::shared_ptr<const chatterbox::Voice>& voice = voices_.find(u.voice)->second;
+  const std::int64_t frames = num_frames(*voice, static_cast<std::int64_t>(tokens.size()));
+  session.synthesis.push({id, order, std::move(tokens), voice, u.cfm_steps,
+                          random_stream(u.seed, u.key, static_cast<std::uint32_t>(u.attempt)), hit_limit, u.urgent,
+                          frames});
+  forget(session, id);
 }
 
 void Engine::Impl::apply_cancellations(Session& session) {
@@ -508,7 +578,7 @@ void Engine::Impl::apply_cancellations(Session& session) {
       session.waiting.erase(waits);
     }
     if (was_waiting || decoder_->cancel(id) || session.synthesis.remove(id)) {
-      session.utterances.erase(id);
+      forget(session, id);
       static_cast<void>(take_if_open(id));
     } // else it is being synthesised: dropped when done
   }
@@ -536,15 +606,7 @@ bool Engine::Impl::take_if_open(UtteranceId id) {
 void Engine::Impl::synthesise(SynthesisQueue& queue, Sink& sink) noexcept {
   try {
     const StageScope scope(device_, Stage::synthesis, synthesis_threads_);
-    for (;;) {
-      std::vector<SynthesisTask> batch = queue.take();
-      if (batch.empty()) {
-        return;
-      }
-      synthesise_batch(batch, sink);
-      queue.done();
-      notify(); // the decode thread may admit again, or be done
-    }
+    synthesise_all(queue, sink);
   } catch (...) {
     {
       const std::lock_guard lock(mutex_);
@@ -554,46 +616,84 @@ void Engine::Impl::synthesise(SynthesisQueue& queue, Sink& sink) noexcept {
   }
 }
 
-void Engine::Impl::synthesise_batch(std::span<const SynthesisTask> batch, Sink& sink) {
-  while (!batch.empty()) {
-    const std::size_t count = std::min(batch.size(), synthesis_limit_);
-    try {
-      synthesise_together(batch.first(count), sink);
-      batch = batch.subspan(count);
-    } catch (const c10::OutOfMemoryError& error) { // nothing was delivered
-      ran_out_of_memory();
-      if (count == 1) {
-        fail_for_memory(error);
-      }
-      synthesis_limit_ = count / 2;
+/// The next batch is given to the device as soon as the one before has only the vocoder's work left: late enough that
+/// urgent utterances need not wait for two batches, and early enough that the device does not wait.
+void Engine::Impl::synthesise_all(SynthesisQueue& queue, Sink& sink) {
+  std::optional<Started> started;
+  for (std::vector<SynthesisTask> taken;;) {
+    if (started && started->tasks.front().urgent) { // nothing else comes before its delivery
+      deliver(*started, queue, sink);
+      started.reset();
+    } else if (started) {
+      started->synthesis.wait_for_mels();
     }
+    if (taken.empty()) {
+      taken = started ? queue.take_now() : queue.take();
+      notify(); // decoding may go on
+    }
+    if (taken.empty() && !started) {
+      return;
+    }
+    std::optional<Started> next = taken.empty() ? std::nullopt : start_some(taken, !started);
+    if (started) {
+      deliver(*started, queue, sink);
+    }
+    started = std::move(next);
   }
 }
 
-void Engine::Impl::synthesise_together(std::span<const SynthesisTask> tasks, Sink& sink) {
+/// Removes from @p tasks what it started: nothing when memory was short.
+std::optional<Engine::Impl::Started> Engine::Impl::start_some(std::vector<SynthesisTask>& tasks, bool alone) {
+  const std::size_t count = std::min(tasks.size(), synthesis_limit_);
   std::vector<chatterbox::SynthesisRequest> requests;
-  for (const SynthesisTask& task : tasks) {
+  for (const SynthesisTask& task : std::span(tasks).first(count)) {
     requests.push_back({task.speech_tokens, &task.voice->prompt, task.cfm_steps, task.random});
   }
-  chatterbox::Synthesis synthesis = s3gen_->synthesize(requests);
+  try {
+    chatterbox::StartedSynthesis synthesis = s3gen_->start(requests);
+    const auto end = tasks.begin() + static_cast<std::ptrdiff_t>(count);
+    std::vector<SynthesisTask> begun(std::move_iterator(tasks.begin()), std::move_iterator(end));
+    tasks.erase(tasks.begin(), end);
+    return Started{std::move(begun), std::move(synthesis)};
+  } catch (const c10::OutOfMemoryError& error) {
+    ran_out_of_memory();
+    if (count == 1 && alone) {
+      fail_for_memory(error);
+    }
+    synthesis_limit_ = std::max<std::size_t>(1, count / 2);
+    return std::nullopt;
+  }
+}
+
+void Engine::Impl::deliver(Started& started, SynthesisQueue& queue, Sink& sink) {
+  chatterbox::Synthesis synthesis = started.synthesis.wait();
+  const chatterbox::StageSeconds& seconds = synthesis.seconds;
   {
     const std::lock_guard lock(mutex_);
-    stats_.encoder_seconds += synthesis.seconds.encoder;
-    stats_.cfm_seconds += synthesis.seconds.cfm;
-    stats_.vocoder_seconds += synthesis.seconds.vocoder;
+    stats_.encoder_seconds += seconds.encoder;
+    stats_.cfm_seconds += seconds.cfm;
+    stats_.vocoder_seconds += seconds.vocoder;
   }
-  for (std::size_t i = 0; i < tasks.size(); ++i) {
-    if (!take_if_open(tasks[i].id)) {
+  std::int64_t frames = 0;
+  for (std::size_t i = 0; i < started.tasks.size(); ++i) {
+    const SynthesisTask& task = started.tasks[i];
+    frames += task.num_frames;
+    if (!take_if_open(task.id)) {
       continue;
     }
-    Waveform waveform{std::move(synthesis.waveforms[i]), info_.sample_rate, tasks[i].hit_token_limit};
+    Waveform waveform{std::move(synthesis.waveforms[i]), info_.sample_rate, task.hit_token_limit};
     {
       const std::lock_guard lock(mutex_);
       ++stats_.utterances_finished;
       stats_.audio_seconds += static_cast<double>(waveform.samples.size()) / waveform.sample_rate;
     }
-    sink.finished(tasks[i].id, std::move(waveform));
+    sink.finished(task.id, std::move(waveform));
   }
+  if (!started.tasks.front().urgent) {
+    queue.set_speed(frames, seconds.encoder + seconds.cfm + seconds.vocoder);
+  }
+  queue.done(started.tasks.size());
+  notify(); // the decode thread may admit again, or be done
 }
 
 } // namespace audiobookd::engine

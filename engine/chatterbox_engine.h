@@ -22,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 
 namespace audiobookd::engine {
@@ -42,13 +43,22 @@ public:
   [[nodiscard]] std::string chunk_key(const Utterance& utterance) const;
 
 private:
+  /// An utterance from the source until synthesis takes over.
+  struct Accepted {
+    Utterance utterance;
+    std::uint64_t order; // of handing out
+  };
   /// What run() keeps between its steps.
   struct Session {
     WorkSource& source;
     Sink& sink;
     SynthesisQueue& synthesis;
-    std::deque<chatterbox::DecodeRequest> waiting{};         // prepared, not yet admitted
-    std::unordered_map<UtteranceId, Utterance> utterances{}; // from the source until synthesis takes over
+    std::deque<chatterbox::DecodeRequest> waiting{}; // prepared, not yet admitted; urgent ones in front
+    std::unordered_map<UtteranceId, Accepted> utterances{};
+    std::uint64_t handed_out = 0;
+    std::size_t urgent = 0; // of utterances
+    bool dry = true;        // the source had less than was asked for
+    bool stopping = false;
   };
 
   void check_options(const EngineOptions& options) const;
@@ -60,18 +70,27 @@ private:
   [[nodiscard]] int default_max_batch(const EngineOptions& options, bool half) const;
 
   void pull(Session& session);
+  [[nodiscard]] SynthesisLimits synthesis_limits() const;
+  [[nodiscard]] DecodeState decode_state(const Session& session) const;
   void accept(Session& session, Utterance utterance);
   bool admit(Session& session);
   void decode(Session& session);
+  static void forget(Session& session, UtteranceId id);
   void to_synthesis(Session& session, UtteranceId id, std::vector<std::int32_t> tokens, bool hit_limit);
   void fail(Session& session, UtteranceId id, const std::string& why);
   void apply_cancellations(Session& session);
   void wait_for_work();
   void ran_out_of_memory();
 
+  /// What the device is synthesising.
+  struct Started {
+    std::vector<SynthesisTask> tasks;
+    chatterbox::StartedSynthesis synthesis;
+  };
   void synthesise(SynthesisQueue& queue, Sink& sink) noexcept;
-  void synthesise_batch(std::span<const SynthesisTask> batch, Sink& sink);
-  void synthesise_together(std::span<const SynthesisTask> tasks, Sink& sink);
+  void synthesise_all(SynthesisQueue& queue, Sink& sink);
+  std::optional<Started> start_some(std::vector<SynthesisTask>& tasks, bool alone);
+  void deliver(Started& started, SynthesisQueue& queue, Sink& sink);
 
   [[nodiscard]] chatterbox::DecodeRequest prepare(const Utterance& utterance) const;
   [[nodiscard]] bool take_if_open(UtteranceId id);
@@ -80,8 +99,10 @@ private:
   chatterbox::Config config_;
   int decode_threads_ = 1;
   int synthesis_threads_ = 1;
+  chatterbox::Reserve reserve_; // of the decoder's places and pages, for urgent utterances
   std::size_t synthesis_batch_ = 1;
-  std::size_t synthesis_limit_ = 1; // of these, those that fitted into memory so far; the synthesis thread's
+  std::int64_t synthesis_frames_ = 0; // in one batch
+  std::size_t synthesis_limit_ = 1;   // of these, those that fitted into memory so far; the synthesis thread's
   std::unique_ptr<chatterbox::T3> t3_;
   std::unique_ptr<chatterbox::S3Gen> s3gen_;
   std::unique_ptr<BpeTokenizer> tokenizer_;

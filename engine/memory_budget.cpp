@@ -11,7 +11,7 @@ std::int64_t tensor_budget(double fraction, const DeviceMemory& memory) {
   return std::max<std::int64_t>(0, all - not_ours);
 }
 
-std::int64_t spare_bytes(const WorkingMemory& working) { return (working.decode + working.synthesis) / 4; }
+std::int64_t spare_bytes(const WorkingMemory& working) { return (working.decode + working.synthesis) / 8; }
 
 std::int64_t synthesis_share(std::int64_t budget, std::int64_t weights, std::int64_t decode, std::int64_t least_cache) {
   const std::int64_t left = std::max<std::int64_t>(0, budget - weights - decode);

@@ -29,10 +29,9 @@ struct MemoryPlan {
   std::int64_t elsewhere = 0; ///< other programs, and this one's context and libraries
   std::int64_t weights = 0;
   WorkingMemory working{};
-  std::int64_t spare = 0; ///< what batches of other sizes will probably take besides
   std::int64_t cache = 0; ///< of keys and values
   [[nodiscard]] std::int64_t total() const noexcept {
-    return elsewhere + weights + working.decode + working.synthesis + spare + cache;
+    return elsewhere + weights + working.decode + working.synthesis + cache;
   }
 };
 

@@ -20,6 +20,8 @@ constexpr int rows_together = 2048; // of prompts: what a decoder runs in one go
 constexpr UtteranceId trial_id = 0;
 constexpr int some_tokens = 6; // long enough for steps to be launched and their result to be read
 
+std::int64_t frames_of(std::int64_t tokens) { return chatterbox::FlowEncoder::frames_per_token * tokens; }
+
 /// The steps of fit_to_memory().
 class Trial {
 public:
@@ -32,7 +34,7 @@ public:
     try_decoding();
     try_one_utterance();
     check_that_it_fits();
-    result.synthesis_batch = fit_synthesis();
+    result.synthesis_frames = fit_synthesis();
     result.out_of_memory = fit_cache(result.num_pages);
     result.plan = plan(result.num_pages);
     return result;
@@ -41,6 +43,8 @@ public:
 private:
   [[nodiscard]] std::int64_t budget() const { return tensor_budget(fraction_, device_memory(device_)); }
   [[nodiscard]] std::int64_t reserved() const { return device_memory(device_).reserved; }
+  [[nodiscard]] std::int64_t prompt_frames() const { return subject_.voice->prompt.prompt_feat.size(0); }
+  [[nodiscard]] std::int64_t longest_frames() const { return prompt_frames() + frames_of(subject_.longest_tokens); }
   [[nodiscard]] std::int64_t least_cache() const { return subject_.least_pages * page_bytes(subject_.t3); }
 
   /// Finds out what weights take, and decoding beside its cache, which it takes away.
@@ -56,7 +60,7 @@ private:
 
   /// What one utterance takes in S3Gen.
   void try_one_utterance() {
-    synthesise(1);
+    synthesise(longest_frames());
     working_.synthesis = reserved() - weights_;
   }
 
@@ -67,21 +71,23 @@ private:
     }
   }
 
-  /// @return utterances of the largest batch that fits
-  std::size_t fit_synthesis() {
+  /// @return frames of the largest pass that fits
+  std::int64_t fit_synthesis() {
     const std::int64_t share = synthesis_share(budget(), weights_, working_.decode, least_cache());
     limit_tensor_memory(device_, weights_ + std::max(share, working_.synthesis));
-    for (std::size_t batch = subject_.synthesis_batch; batch > 1; batch /= 2) {
+    const auto batch = static_cast<std::int64_t>(subject_.synthesis_batch);
+    for (std::int64_t frames = std::min(subject_.s3gen.frames_per_pass(), batch * longest_frames());
+         frames > longest_frames(); frames /= 2) {
       release_unused_memory(device_);
       try {
-        synthesise(batch);
+        synthesise(frames);
         working_.synthesis = reserved() - weights_;
-        return batch;
+        return frames;
       } catch (const c10::OutOfMemoryError&) { // the next one is smaller
       }
     }
     release_unused_memory(device_);
-    return 1;
+    return longest_frames();
   }
 
   /// @return times that memory ran out
@@ -106,13 +112,11 @@ private:
     }
   }
 
-  /// Half of what is kept spare is expected to be cut up.
   [[nodiscard]] MemoryPlan plan(int num_pages) const {
     const DeviceMemory memory = device_memory(device_);
     return {.elsewhere = memory.used - memory.reserved,
             .weights = weights_,
             .working = working_,
-            .spare = spare_bytes(working_) / 2,
             .cache = num_pages * page_bytes(subject_.t3)};
   }
 
@@ -133,15 +137,17 @@ private:
     }
   }
 
-  /// One pass of the longest utterances, @p batch of them at most; the number of Euler steps does not matter. On the
-  /// stage's stream, on a thread of its own that leaves its library handles to the one that comes next.
-  void synthesise(std::size_t batch) {
-    const std::int64_t frames = subject_.voice->prompt.prompt_feat.size(0) + 2 * subject_.longest_tokens;
-    const auto in_a_pass =
-        static_cast<std::size_t>(std::max<std::int64_t>(1, subject_.s3gen.frames_per_pass() / frames));
+  /// One pass of so many frames: the longest utterances, and one that fills it up; the number of Euler steps does not
+  /// matter. On the stage's stream, on a thread of its own that leaves its library handles to the one that comes next.
+  void synthesise(std::int64_t frames) {
     const std::vector<std::int32_t> tokens(static_cast<std::size_t>(subject_.longest_tokens), 0);
-    const SynthesisRequest request{tokens, &subject_.voice->prompt, 1, RandomStream{}};
-    const std::vector<SynthesisRequest> requests(std::min(batch, in_a_pass), request);
+    std::vector<SynthesisRequest> requests;
+    for (; frames > prompt_frames() + frames_of(1); frames -= longest_frames()) {
+      SynthesisRequest request{tokens, &subject_.voice->prompt, 1, RandomStream{}};
+      request.speech_tokens.resize(static_cast<std::size_t>(
+          std::min<std::int64_t>(subject_.longest_tokens, (frames - prompt_frames()) / frames_of(1))));
+      requests.push_back(std::move(request));
+    }
     std::async(std::launch::async, [&] {
       const StageScope scope(device_, Stage::synthesis, 1);
       static_cast<void>(subject_.s3gen.synthesize(requests));

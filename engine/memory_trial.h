@@ -31,7 +31,7 @@ struct TrialSubject {
 
 /// What was found.
 struct TrialResult {
-  std::size_t synthesis_batch = 1;
+  std::int64_t synthesis_frames = 0; ///< of mel spectrograms in one pass
   int num_pages = 0;
   MemoryPlan plan;
   std::uint64_t out_of_memory = 0; ///< times that the KV cache turned out too large

@@ -2,6 +2,7 @@
 // alone; cancel and stop; the same utterance gives the same samples in any company; errors name files and fields.
 #include "engine/device.h"
 #include "tests/engine/engine_run.h"
+#include "tests/engine/golden.h"
 #include "tests/engine/temp_dir.h"
 
 #include <ATen/core/Tensor.h>
@@ -102,7 +103,9 @@ TEST(EngineRun, BadUtterancesFailAloneAndSayWhy) {
 }
 
 TEST(EngineRun, CancelledUtterancesDoNotComeBack) {
-  const auto engine = Engine::load(tiny_options());
+  EngineOptions options = tiny_options();
+  options.max_batch = 8; // one place more than these and the reserve
+  const auto engine = Engine::load(options);
   auto list = some_utterances(6);
   list[5].forced_tokens = 400; // still decoding when the first one is done
   Recorder recorder(std::move(list));
@@ -126,6 +129,61 @@ TEST(EngineRun, StopFinishesWhatWasAdmittedAndTakesNothingNew) {
   engine->run(recorder, recorder, recorder.stop.get_token());
   EXPECT_EQ(recorder.waveforms.size(), recorder.handed_out);
   EXPECT_LT(recorder.handed_out, 30u);
+}
+
+/// Has one urgent utterance as soon as the first tokens of others are there.
+class UrgentLater final : public Recorder {
+public:
+  UrgentLater(std::vector<Utterance> others, Utterance urgent) : Recorder(with(others, urgent)), urgent_(urgent.id) {
+    on_tokens = [this](UtteranceId) { arrived_ = true; };
+  }
+  std::vector<Utterance> next(std::size_t free_capacity) override {
+    std::vector<Utterance> offered = Recorder::next(free_capacity);
+    std::erase_if(offered, [this](Utterance& u) { return u.id == urgent_ && keep(u); });
+    return offered;
+  }
+  std::vector<Utterance> next_urgent(std::size_t free_capacity) override {
+    return arrived_ && free_capacity > 0 ? std::exchange(held_, {}) : std::vector<Utterance>{};
+  }
+  void finished(UtteranceId id, engine::Waveform waveform) override {
+    finished_before_ += id != urgent_ && waveforms.count(urgent_) == 0 ? 1 : 0; // one synthesis thread
+    Recorder::finished(id, std::move(waveform));
+  }
+  [[nodiscard]] int finished_before() const { return finished_before_; }
+
+private:
+  static std::vector<Utterance> with(std::vector<Utterance> others, const Utterance& urgent) {
+    others.insert(others.begin(), urgent);
+    return others;
+  }
+  bool keep(Utterance& u) {
+    held_.push_back(std::move(u));
+    return true;
+  }
+  UtteranceId urgent_;
+  bool arrived_ = false; // decode thread only, as is held_
+  std::vector<Utterance> held_;
+  int finished_before_ = 0;
+};
+
+TEST(EngineRun, AnUrgentUtteranceOvertakesABatchThatIsFull) {
+  const auto engine = Engine::load(tiny_options());
+  auto others = some_utterances(30);
+  for (std::size_t i = 1; i < others.size(); ++i) {
+    others[i].forced_tokens = 120; // the first one, of 4 tokens, calls the urgent one
+  }
+  Utterance urgent = utterance(1000, "Who is there?");
+  urgent.forced_tokens = 30;
+  urgent.cfm_steps = 2;
+  urgent.urgent = true;
+  const auto expected = render(*engine, {urgent});
+  UrgentLater recorder(std::move(others), urgent);
+  engine->run(recorder, recorder, recorder.stop.get_token());
+  EXPECT_EQ(recorder.waveforms.size(), 31u);
+  EXPECT_LE(recorder.finished_before(), 1);
+  if (test_device().is_cpu()) { // on a GPU the company may change the last bits
+    EXPECT_EQ(recorder.waveforms.at(1000).samples, expected.at(1000).samples);
+  }
 }
 
 TEST(EngineRun, SyntheticWeightsTakeTheirPredictedLength) {

@@ -20,11 +20,11 @@ TEST(MemoryBudget, IsNothingWhereOthersUseMoreThanTheFraction) { EXPECT_EQ(engin
 
 TEST(MemoryBudget, TheCacheGetsWhatWeightsAndWorkingMemoryLeave) {
   const WorkingMemory working{.decode = 40, .synthesis = 80};
-  EXPECT_EQ(engine::spare_bytes(working), 30);
-  // 1000 - 200 - 120 - 30 = 650
-  EXPECT_EQ(engine::pages_that_fit(1000, 200, working, 7, 1, 1000), 92);
+  EXPECT_EQ(engine::spare_bytes(working), 15);
+  // 1000 - 200 - 120 - 15 = 665
+  EXPECT_EQ(engine::pages_that_fit(1000, 200, working, 7, 1, 1000), 95);
   EXPECT_EQ(engine::pages_that_fit(1000, 200, working, 7, 1, 50), 50) << "more than the batch can use";
-  EXPECT_EQ(engine::pages_that_fit(1000, 200, working, 7, 93, 1000), 93) << "the spare gives way to one utterance";
+  EXPECT_EQ(engine::pages_that_fit(1000, 200, working, 7, 96, 1000), 96) << "the spare gives way to one utterance";
   EXPECT_EQ(engine::pages_that_fit(100, 200, working, 7, 3, 1000), 3);
 }
 
@@ -32,7 +32,7 @@ TEST(MemoryBudget, PagesOfGigabytesDoNotOverflow) {
   constexpr std::int64_t gb = 1'000'000'000;
   EXPECT_EQ(
       engine::pages_that_fit(288 * gb, 4 * gb, {.decode = gb, .synthesis = 3 * gb}, 4 * 1024 * 1024, 200, 1 << 20),
-      66518); // (288 - 4 - 4 - 1) GB
+      66637); // (288 - 4 - 4 - 0.5) GB
 }
 
 TEST(MemoryBudget, SynthesisMayTakeHalfButLeavesRoomForAnUtterance) {
