@@ -20,6 +20,7 @@ const char* const usage =
     "  --threads N                CPU threads; default all\n"
     "  --cache-pages N            of KV cache at most, 32 positions each; default: room for the whole batch\n"
     "  --cfm-steps N              Euler steps; default 10\n"
+    "  --urgent N                 engine: so many short utterances arrive one by one in a second run; their latency\n"
     "  --books N                  book: divided among so many jobs that run together; default 1\n"
     "  --cold                     book: the daemon's start and load count too\n"
     "  --shares                   where the GPU's time goes, by class of kernel and by name\n"
@@ -84,6 +85,7 @@ Options parse_options(int argc, char** argv) {
                                                {"--threads", &options.threads},
                                                {"--cache-pages", &options.cache_pages},
                                                {"--cfm-steps", &options.cfm_steps},
+                                               {"--urgent", &options.urgent},
                                                {"--books", &options.books},
                                                {"--profile-seconds", &options.profile_seconds}};
   for (int i = 2; i < argc; ++i) {

@@ -21,6 +21,7 @@ struct Options {
   int threads = 1;
   int cfm_steps = 10;
   int cache_pages = 1 << 20;
+  int urgent = 0;                ///< `engine`: utterances that somebody waits for
   int books = 1;                 ///< the workload of `book` is divided among so many jobs
   bool cold = false;             ///< `book` counts the daemon's start and load too
   bool shares = false;           ///< print where a profiled run spends the GPU's time
