@@ -3,7 +3,6 @@
 
 #include "storage/errors.h"
 
-#include <chrono>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -12,10 +11,6 @@ namespace {
 
 /// A disk that damages the same chunk more often than this is not waited for.
 constexpr int max_reads = 4;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 storage::AudioChunk read_chunk(const Book& book, std::size_t piece, BookTicket& ticket, storage::ChunkStore& store,
                                AssemblyReport& report, std::stop_token stop) {
@@ -41,15 +36,12 @@ AssemblyReport assemble(const Book& book, BookTicket& ticket, storage::ChunkStor
   for (const PlannedUtterance& utterance : book.utterances) {
     const storage::AudioChunk chunk = read_chunk(book, utterance.piece, ticket, store, report, stop);
     report.utterances_at_limit += nlohmann::json::parse(chunk.metadata).at("hit_token_limit").get<bool>() ? 1 : 0;
-
-    const auto start = std::chrono::steady_clock::now();
     while (chapters_begun <= utterance.chapter) {
       writer.begin_chapter();
       ++chapters_begun;
     }
     writer.write(chunk.samples);
     writer.pause(utterance.pause_s);
-    report.encode_seconds += seconds_since(start);
     progress.add_written(book.pieces[utterance.piece].predicted_tokens,
                          static_cast<double>(writer.samples()) / chunk.sample_rate);
   }

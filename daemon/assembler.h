@@ -17,7 +17,6 @@
 namespace audiobookd::daemon {
 
 struct AssemblyReport {
-  double encode_seconds = 0;           ///< spent in the writer
   std::size_t utterances_at_limit = 0; ///< that ended at the token limit: their end may be cut off
   std::size_t corrupt_chunks = 0;      ///< found unreadable and rendered again
 };

@@ -122,7 +122,7 @@ BookReport render_book(const Studio& studio, const BookRequest& request, ChunkCl
   progress->plan(*book);
 
   const storage::Tags tags = make_tags(*book, request, info);
-  storage::AudiobookWriter writer(sink, {request.mp3, tags, book->chapter_titles});
+  storage::AudiobookWriter writer(sink, studio.encoders, {request.mp3, tags, book->chapter_titles});
   const std::unique_ptr<BookTicket> ticket = studio.pool.open(book, request.priority, progress);
   const AssemblyReport assembly = assemble(*book, *ticket, studio.store, writer, *progress, stop);
   const storage::AudiobookSummary summary = writer.finish(tags);
@@ -137,7 +137,7 @@ BookReport render_book(const Studio& studio, const BookRequest& request, ChunkCl
   report.utterances = book->utterances.size();
   report.rendered = ticket->rendered();
   report.audio_seconds = summary.seconds;
-  report.encode_seconds = assembly.encode_seconds;
+  report.encode_seconds = summary.encode_seconds;
   report.engine = difference(studio.renderer.stats(), stats_before);
   report.warnings = collect_warnings(*book, assembly, info);
   report.wall_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

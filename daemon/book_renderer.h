@@ -23,6 +23,7 @@ struct Studio {
   Renderer& renderer;
   UtterancePool& pool;
   storage::ChunkStore& store;
+  storage::WorkerPool& encoders;
 };
 
 /// Claims room and chunks of the store for a book; gives them back when destroyed.
@@ -68,7 +69,7 @@ struct BookReport {
   std::size_t rendered = 0; ///< utterances rendered now; the others were in the chunk store, or said the same
   double audio_seconds = 0;
   double wall_seconds = 0;
-  double encode_seconds = 0;
+  double encode_seconds = 0;  ///< CPU time of the threads that encode
   engine::EngineStats engine; ///< what the engine did meanwhile, for this book and for others beside it
   std::vector<std::string> warnings;
 

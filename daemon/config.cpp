@@ -67,6 +67,7 @@ void read_queue(ConfigSection section, QueueConfig& queue) {
 void read_audio(ConfigSection section, AudioConfig& audio) {
   section.read("bitrate_kbps", audio.mp3.bitrate_kbps, 1, int_max);
   section.read("quality", audio.mp3.quality, 0, 9);
+  section.read("encoder_threads", audio.encoder_threads, 0, 1024);
   try {
     storage::check(audio.mp3);
   } catch (const storage::PermanentError& error) {
@@ -142,9 +143,9 @@ std::string describe(const Config& config) {
       << "\n\n[queue]\nheartbeat_s = " << queue.heartbeat_s << "\nlease_s = " << queue.lease_s
       << "\nmax_jobs = " << queue.max_jobs << "\ndrain_seconds = " << queue.drain_seconds
       << "\n\n[audio]\nbitrate_kbps = " << audio.mp3.bitrate_kbps << "\nquality = " << audio.mp3.quality
-      << "\npauses = { sentence_s = " << audio.pauses.sentence_s << ", paragraph_s = " << audio.pauses.paragraph_s
-      << ", scene_s = " << audio.pauses.scene_s << ", chapter_s = " << audio.pauses.chapter_s
-      << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
+      << "\nencoder_threads = " << audio.encoder_threads << "\npauses = { sentence_s = " << audio.pauses.sentence_s
+      << ", paragraph_s = " << audio.pauses.paragraph_s << ", scene_s = " << audio.pauses.scene_s
+      << ", chapter_s = " << audio.pauses.chapter_s << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
   return out.str();
 }
 

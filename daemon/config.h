@@ -41,6 +41,7 @@ struct QueueConfig {
 };
 
 struct AudioConfig {
+  int encoder_threads = 0; ///< 0: half of the cores
   storage::Mp3Settings mp3;
   jobs::Pauses pauses;
 };

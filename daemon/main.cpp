@@ -161,6 +161,8 @@ int run_daemon(const CommandLine& line) {
   const storage::LocalStorage storage({.input = paths.input_root, .output = paths.output_root});
   storage::ChunkStore store(
       {.folder = paths.chunk_store, .max_bytes = static_cast<std::uint64_t>(paths.chunk_store_gib * (1u << 30))});
+  const int encoder_threads = config.audio.encoder_threads;
+  storage::WorkerPool encoders(encoder_threads > 0 ? encoder_threads : storage::default_worker_threads());
   std::optional<daemon::TimeoutExtender> extender(systemd);
   const std::unique_ptr<daemon::Renderer> renderer = load_engine(config.engine);
   extender.reset();
@@ -170,7 +172,8 @@ int run_daemon(const CommandLine& line) {
                                  .renderer = *renderer,
                                  .store = store,
                                  .storage = storage,
-                                 .manager = systemd},
+                                 .manager = systemd,
+                                 .encoders = encoders},
                                 {.defaults = {.mp3 = config.audio.mp3, .pauses = config.audio.pauses},
                                  .heartbeat = milliseconds(config.queue.heartbeat_s),
                                  .limits = limits_of(config)});

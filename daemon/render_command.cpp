@@ -82,6 +82,7 @@ BookReport render_file(const RenderOptions& options, const std::function<std::un
   const auto publication = storage::FilePublication::at(options.output);
   const std::unique_ptr<Renderer> renderer = load();
   storage::ChunkStore store({.folder = options.chunk_store, .max_bytes = store_bytes});
+  storage::WorkerPool encoders(storage::default_worker_threads());
   UtterancePool pool(*renderer, store, pool_options(renderer->info()));
   EngineThread engine(*renderer, pool, [] {});
   const std::stop_callback interrupt(stop, [&] {
@@ -95,7 +96,7 @@ BookReport render_file(const RenderOptions& options, const std::function<std::un
     BookReport report;
     {
       const ProgressTicker ticker(terminal, *progress);
-      report = render_book({*renderer, pool, store}, request, claim, *publication, progress, stop);
+      report = render_book({*renderer, pool, store, encoders}, request, claim, *publication, progress, stop);
     }
     publish(*publication, options);
     return report;

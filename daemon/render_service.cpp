@@ -32,7 +32,7 @@ RenderService::RenderService(const ServiceParts& parts, const ServiceSettings& s
     : parts_(parts), heartbeat_(settings.heartbeat), max_jobs_(settings.limits.max_jobs), drain_(settings.limits.drain),
       pool_(parts.renderer, parts.store, pool_options(parts.renderer.info())),
       surroundings_{.queue = parts.queue,
-                    .studio = {parts.renderer, pool_, parts.store},
+                    .studio = {parts.renderer, pool_, parts.store, parts.encoders},
                     .storage = parts.storage,
                     .defaults = settings.defaults,
                     .on_end = [this] { notify_changed(); }},

@@ -42,6 +42,7 @@ struct ServiceParts {
   storage::ChunkStore& store;
   const storage::Storage& storage;
   ServiceManager& manager;
+  storage::WorkerPool& encoders;
 };
 
 struct ServiceSettings {

@@ -28,10 +28,10 @@ std::uint64_t reserve(ByteSink& sink, std::size_t bytes) {
 
 } // namespace
 
-AudiobookWriter::AudiobookWriter(ByteSink& sink, AudiobookOptions options)
+AudiobookWriter::AudiobookWriter(ByteSink& sink, WorkerPool& pool, AudiobookOptions options)
     : sink_(sink), options_(std::move(options)),
       tag_bytes_(render_id3v2(options_.tags, untimed(options_.chapter_titles)).size() + spare_tag_bytes),
-      tag_offset_(reserve(sink_, tag_bytes_)), encoder_(options_.mp3, sink_) {}
+      tag_offset_(reserve(sink_, tag_bytes_)), encoder_(options_.mp3, sink_, pool) {}
 
 void AudiobookWriter::begin_chapter() {
   if (chapter_starts_.size() == options_.chapter_titles.size()) {
@@ -95,6 +95,7 @@ AudiobookSummary AudiobookWriter::finish(const Tags& tags) {
   summary.peak = peak_;
   const double mean_square = samples_ == 0 ? 0 : sum_of_squares_ / static_cast<double>(samples_);
   summary.rms_dbfs = 10 * std::log10(mean_square);
+  summary.encode_seconds = encoder_.cpu_seconds();
   return summary;
 }
 

@@ -26,13 +26,14 @@ struct AudiobookSummary {
   std::vector<Chapter> chapters; ///< with their times
   double peak = 0;               ///< largest absolute sample; 1 is full scale
   double rms_dbfs = 0;           ///< over the whole file, pauses included; -infinity for silence
+  double encode_seconds = 0;     ///< CPU time of the pool
 };
 
 class AudiobookWriter {
 public:
-  /// Writes the tag block's placeholder to the end of @p sink (which should be empty and must outlive the writer).
-  /// @throws PermanentError for invalid MP3 settings; what the sink throws.
-  AudiobookWriter(ByteSink& sink, AudiobookOptions options);
+  /// Writes the tag block's placeholder to the end of @p sink (which should be empty). @p pool encodes. Both must
+  /// outlive the writer. @throws PermanentError for invalid MP3 settings; what the sink throws.
+  AudiobookWriter(ByteSink& sink, WorkerPool& pool, AudiobookOptions options);
 
   /// The next chapter of AudiobookOptions::chapter_titles starts here. @throws std::logic_error after the last one.
   void begin_chapter();

@@ -1,22 +1,29 @@
-// MP3 through LAME, streaming: memory does not grow with the length. One thread at a time per encoder.
+// MP3 through LAME, streaming: memory does not grow with the length. One thread at a time per encoder; the work is done
+// by a pool that all encoders share.
 //
-// The stream starts with a Xing/LAME header frame that is rewritten by finish() with frame count, encoder delay and
-// padding, so that a gapless decoder gives back exactly the samples written. No time stamps: equal input gives equal
-// bytes.
+// The stream is cut at fixed samples into pieces of 30 s, which the pool's threads encode beside each other without bit
+// reservoir, each from 1.9 s before its first frame, so that the bytes depend on settings and samples alone (and, as
+// far as measured, are those of a single encoder).
+//
+// The stream starts with a Xing/LAME header frame that is rewritten by finish() with frame count, seek table, encoder
+// delay and padding, so that a gapless decoder gives back exactly the samples written. No time stamps: equal input
+// gives equal bytes.
 #pragma once
 
 #include "storage/byte_sink.h"
 #include "storage/encoder.h"
+#include "storage/worker_pool.h"
 #include "storage/xing_frame.h"
 
 #include <cstdint>
-#include <memory>
+#include <deque>
+#include <future>
 #include <optional>
 #include <vector>
 
-struct lame_global_struct;
-
 namespace audiobookd::storage {
+
+struct Mp3Piece;
 
 struct Mp3Settings {
   int sample_rate = 24000;             ///< of the samples and of the file; 24000 is the only one supported
@@ -30,27 +37,34 @@ void check(const Mp3Settings& settings);
 
 class Mp3Encoder final : public Encoder {
 public:
-  /// The stream begins at the present end of @p sink, which must outlive the encoder.
+  /// The stream begins at the present end of @p sink. @p sink and @p pool must outlive the encoder.
   /// @throws PermanentError as check().
-  Mp3Encoder(const Mp3Settings& settings, ByteSink& sink);
+  Mp3Encoder(const Mp3Settings& settings, ByteSink& sink, WorkerPool& pool);
   ~Mp3Encoder() override;
 
+  /// Waits for the pool when more pieces are outstanding than it has threads.
   void write(std::span<const float> samples) override;
   void finish() override;
 
-private:
-  struct CloseLame {
-    void operator()(lame_global_struct* lame) const noexcept;
-  };
-  void configure(const Mp3Settings& settings);
-  void append(int num_bytes);
+  /// CPU time that the pool has spent on pieces which are in the sink.
+  [[nodiscard]] double cpu_seconds() const noexcept { return cpu_seconds_; }
 
-  std::unique_ptr<lame_global_struct, CloseLame> lame_;
+private:
+  void submit_full_piece();
+  void append_oldest();
+  [[nodiscard]] std::size_t frames_before() const noexcept;
+
+  const Mp3Settings settings_;
   ByteSink& sink_;
-  std::uint64_t start_;
+  WorkerPool& pool_;
+  const std::uint64_t start_;
   std::uint64_t samples_written_ = 0;
-  std::optional<XingInfo> own_header_; // at bit rates where LAME makes none
-  std::vector<unsigned char> buffer_;
+  bool is_first_piece_ = true;
+  std::vector<float> buffer_;                     // the next piece, with the frames before it
+  std::deque<std::future<Mp3Piece>> outstanding_; // in the order of the stream
+  XingInfo header_;
+  SeekTable seek_table_;
+  double cpu_seconds_ = 0;
 };
 
 } // namespace audiobookd::storage

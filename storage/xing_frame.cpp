@@ -7,7 +7,9 @@
 namespace audiobookd::storage {
 namespace {
 
-constexpr std::size_t frame_bytes = 192; // 72 × 64000 / 24000
+constexpr int least_bitrate_kbps = 64; // whose frame has room for everything
+constexpr int bytes_per_kbps = 3;      // of a frame: 72 × 1000 / 24000
+constexpr std::size_t most_positions = 4096;
 constexpr std::size_t side_info_bytes = 9;
 
 class FrameWriter {
@@ -28,6 +30,14 @@ private:
   std::vector<std::byte> bytes_;
 };
 
+/// In a frame's header; from 64 kbit/s on.
+std::uint64_t bitrate_index(int kbps) { return static_cast<std::uint64_t>(8 + (kbps - least_bitrate_kbps) / 16); }
+
+/// Of LAME's header: how hard it tried, 0 … 100. Without VBR it counts as VBR quality 4.
+std::uint64_t quality_indicator(const XingInfo& info) {
+  return static_cast<std::uint64_t>(100 - 10 * info.vbr_quality.value_or(4) - info.quality);
+}
+
 } // namespace
 
 std::uint16_t crc16(std::uint16_t crc, std::span<const std::byte> bytes) noexcept {
@@ -40,22 +50,52 @@ std::uint16_t crc16(std::uint16_t crc, std::span<const std::byte> bytes) noexcep
   return crc;
 }
 
-std::vector<std::byte> render_xing_frame(const XingInfo& info) {
+void SeekTable::add_frame(std::size_t bytes) {
+  if (num_frames_ % stride_ == 0) {
+    if (positions_.size() == most_positions) { // every other one will do
+      for (std::size_t i = 0; i < most_positions / 2; ++i) {
+        positions_[i] = positions_[2 * i];
+      }
+      positions_.resize(most_positions / 2);
+      stride_ *= 2;
+    }
+    positions_.push_back(num_bytes_);
+  }
+  ++num_frames_;
+  num_bytes_ += bytes;
+}
+
+std::array<std::uint8_t, 100> SeekTable::table_of_contents(std::size_t header_bytes) const {
+  std::array<std::uint8_t, 100> table{};
+  const std::uint64_t file_bytes = header_bytes + num_bytes_;
+  for (std::size_t percent = 0; percent < table.size() && num_frames_ > 0; ++percent) {
+    const std::uint64_t frame = num_frames_ * percent / 100;
+    const std::uint64_t position = header_bytes + positions_[frame / stride_];
+    table[percent] = static_cast<std::uint8_t>(256 * position / file_bytes);
+  }
+  return table;
+}
+
+std::vector<std::byte> render_xing_frame(const XingInfo& info, const SeekTable& seek_table) {
+  const int frame_kbps = std::max(info.bitrate_kbps, least_bitrate_kbps);
+  const auto frame_bytes = static_cast<std::size_t>(bytes_per_kbps * frame_kbps);
+  const bool is_vbr = info.vbr_quality.has_value();
   FrameWriter frame;
-  frame.put(0xFFF384C4, 4); // sync, MPEG-2, layer III, no CRC; 64 kbit/s, 24 kHz; mono, original
+  // Sync, MPEG-2, layer III, no CRC; bit rate, 24 kHz; mono, original
+  frame.put(0xFFF304C4 | bitrate_index(frame_kbps) << 12, 4);
   frame.put(0, side_info_bytes - 8);
   frame.put(0, 8);
-  frame.put("Info");
+  frame.put(is_vbr ? "Xing" : "Info");
   frame.put(0x0F, 4); // frames, bytes, table of contents and quality follow
   frame.put(info.num_frames, 4);
   frame.put(info.audio_bytes + frame_bytes, 4);
-  for (int percent = 0; percent < 100; ++percent) {
-    frame.put(static_cast<unsigned>(percent * 256 / 100), 1);
+  for (const std::uint8_t part : seek_table.table_of_contents(frame_bytes)) {
+    frame.put(part, 1);
   }
-  frame.put(50, 4);
+  frame.put(quality_indicator(info), 4);
   frame.put("LAME3.100");
-  frame.put(0x01, 1); // tag revision 0, CBR
-  frame.put(static_cast<unsigned>(std::min(info.lowpass_hz / 100, 255)), 1);
+  frame.put(is_vbr ? 0x04 : 0x01, 1); // tag revision 0; method: VBR "mtrh", or CBR
+  frame.put(static_cast<unsigned>(std::min((info.lowpass_hz + 50) / 100, 255)), 1);
   frame.put(0, 8); // peak and replay gains: not measured
   frame.put(0, 1); // encoding flags
   frame.put(static_cast<unsigned>(info.bitrate_kbps), 1);

@@ -53,7 +53,7 @@ protected:
     const auto progress = std::make_shared<BookProgress>();
     MemorySink sink;
     Outcome outcome;
-    outcome.report = render_book({renderer, pool, store}, book, claim, sink, progress, stop_.get_token());
+    outcome.report = render_book({renderer, pool, store, encoders_}, book, claim, sink, progress, stop_.get_token());
     outcome.mp3 = sink.content;
     outcome.fraction = progress->fraction();
     return outcome;
@@ -66,6 +66,7 @@ protected:
 
   testing::TemporaryFolder folder_;
   std::stop_source stop_;
+  storage::WorkerPool encoders_{2};
 };
 
 TEST_F(BookTest, TheBytesDoNotDependOnTheOrderOfArrival) {

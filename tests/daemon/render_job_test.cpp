@@ -87,8 +87,12 @@ protected:
   TestStorage storage_{(std::filesystem::create_directories(files_), files_)};
   storage::ChunkStore store_{{.folder = folder_.path() / "chunks", .max_bytes = 1u << 30}};
   UtterancePool pool_{renderer_, store_, {}};
-  JobSurroundings surroundings_{
-      .queue = queue_, .studio = {renderer_, pool_, store_}, .storage = storage_, .defaults = {}, .on_end = [] {}};
+  storage::WorkerPool encoders_{2};
+  JobSurroundings surroundings_{.queue = queue_,
+                                .studio = {renderer_, pool_, store_, encoders_},
+                                .storage = storage_,
+                                .defaults = {},
+                                .on_end = [] {}};
   EngineThread engine_{renderer_, pool_, [] {}};
 };
 
@@ -143,8 +147,11 @@ TEST_F(RenderJobTest, AFullDiskIsTransientAndPublishesNothing) {
 
 TEST_F(RenderJobTest, ABookThatIsTooLongForTheChunkStoreIsPermanentBeforeAnythingIsRendered) {
   storage::ChunkStore small({.folder = folder_.path() / "small", .max_bytes = 100'000});
-  const JobSurroundings surroundings{
-      .queue = queue_, .studio = {renderer_, pool_, small}, .storage = storage_, .defaults = {}, .on_end = [] {}};
+  const JobSurroundings surroundings{.queue = queue_,
+                                     .studio = {renderer_, pool_, small, encoders_},
+                                     .storage = storage_,
+                                     .defaults = {},
+                                     .on_end = [] {}};
   queue_.add(job());
   run_next(surroundings);
   EXPECT_EQ(queue_.record("book").state, "dead");
@@ -203,8 +210,11 @@ TEST_F(RenderJobTest, AnOutputThatTheEarlierAttemptDidNotMakeIsNotTakenForIts) {
 
 TEST_F(RenderJobTest, UtterancesOfAHigherQueueGoFirst) {
   UtterancePool pool(renderer_, store_, {}); // this test is its engine
-  const JobSurroundings surroundings{
-      .queue = queue_, .studio = {renderer_, pool, store_}, .storage = storage_, .defaults = {}, .on_end = [] {}};
+  const JobSurroundings surroundings{.queue = queue_,
+                                     .studio = {renderer_, pool, store_, encoders_},
+                                     .storage = storage_,
+                                     .defaults = {},
+                                     .on_end = [] {}};
   std::vector<std::unique_ptr<RenderJob>> open;
   for (const std::string queue : {"low", "normal", "high"}) {
     jobs::Job inline_job = job();

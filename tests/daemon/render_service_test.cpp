@@ -26,7 +26,8 @@ protected:
                                                             .renderer = renderer_,
                                                             .store = store_,
                                                             .storage = storage_,
-                                                            .manager = manager_},
+                                                            .manager = manager_,
+                                                            .encoders = encoders_},
                                                ServiceSettings{.defaults = {}, .heartbeat = 5ms, .limits = limits});
     ended_ = std::async(std::launch::async, [this] { service_->run(stop_.get_token()); });
   }
@@ -57,6 +58,7 @@ protected:
   testing::FakeServiceManager manager_;
   storage::LocalStorage storage_{{.input = (std::filesystem::create_directories(files_), files_), .output = files_}};
   storage::ChunkStore store_{{.folder = folder_.path() / "chunks", .max_bytes = 1u << 30}};
+  storage::WorkerPool encoders_{2};
   std::atomic<int> connections_{0};
   std::stop_source stop_;
   std::unique_ptr<RenderService> service_;

@@ -1,0 +1,129 @@
+// LAME, one instance a piece.
+#include "storage/mp3_piece.h"
+
+#include "storage/errors.h"
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+#include <lame/lame.h>
+#include <memory>
+#include <mutex>
+#include <string>
+
+namespace audiobookd::storage {
+namespace {
+
+constexpr std::size_t block_samples = 16 * mp3_frame_samples;
+
+struct CloseLame {
+  void operator()(lame_global_flags* lame) const noexcept { lame_close(lame); }
+};
+using Lame = std::unique_ptr<lame_global_flags, CloseLame>;
+
+void ignore_message(const char*, va_list) {}
+
+double thread_cpu_seconds() {
+  timespec now{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+Lame make_lame(const Mp3Settings& settings) {
+  static std::mutex mutex; // LAME fills tables that all its instances share
+  const std::lock_guard lock(mutex);
+  Lame lame(lame_init());
+  if (!lame) {
+    throw TransientError("mp3 encoder: out of memory");
+  }
+  lame_set_errorf(lame.get(), ignore_message);
+  lame_set_debugf(lame.get(), ignore_message);
+  lame_set_msgf(lame.get(), ignore_message);
+  lame_set_num_channels(lame.get(), 1);
+  lame_set_mode(lame.get(), MONO);
+  lame_set_in_samplerate(lame.get(), settings.sample_rate);
+  lame_set_out_samplerate(lame.get(), settings.sample_rate);
+  lame_set_quality(lame.get(), settings.quality);
+  lame_set_write_id3tag_automatic(lame.get(), 0);
+  lame_set_bWriteVbrTag(lame.get(), 0); // the header is the whole stream's
+  lame_set_disable_reservoir(lame.get(), 1);
+  if (settings.vbr_quality) {
+    lame_set_VBR(lame.get(), vbr_mtrh);
+    lame_set_VBR_q(lame.get(), *settings.vbr_quality);
+  } else {
+    lame_set_VBR(lame.get(), vbr_off);
+    lame_set_brate(lame.get(), settings.bitrate_kbps);
+  }
+  if (lame_init_params(lame.get()) < 0) {
+    throw PermanentError("mp3 encoder: LAME refuses the settings (bitrate_kbps " +
+                         std::to_string(settings.bitrate_kbps) + ", quality " + std::to_string(settings.quality) + ")");
+  }
+  return lame;
+}
+
+/// What LAME makes of @p samples.
+std::vector<unsigned char> encode(lame_global_flags* lame, std::span<const float> samples, bool ends) {
+  std::vector<unsigned char> bytes;
+  std::vector<unsigned char> buffer(block_samples * 5 / 4 + 7200); // LAME's own bound on the output of one call
+  const auto keep = [&](int num_bytes) {
+    if (num_bytes < 0) {
+      throw TransientError("mp3 encoder: LAME failed with code " + std::to_string(num_bytes));
+    }
+    bytes.insert(bytes.end(), buffer.begin(), buffer.begin() + num_bytes);
+  };
+  while (!samples.empty()) {
+    const auto block = samples.first(std::min(samples.size(), block_samples));
+    keep(lame_encode_buffer_ieee_float(lame, block.data(), block.data(), static_cast<int>(block.size()), buffer.data(),
+                                       static_cast<int>(buffer.size())));
+    samples = samples.subspan(block.size());
+  }
+  if (ends) {
+    keep(lame_encode_flush(lame, buffer.data(), static_cast<int>(buffer.size())));
+  }
+  return bytes;
+}
+
+/// The size in bytes of the frame that begins with @p header: MPEG-2 layer III at 24 kHz, which needs no padding.
+std::size_t frame_size(std::span<const unsigned char> header) {
+  constexpr std::array<std::size_t, 16> kbps = {0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0};
+  constexpr std::size_t bytes_per_kbps = 3; // 72 × 1000 / 24000
+  const bool is_header = header.size() >= 4 && header[0] == 0xFF && (header[1] & 0xFE) == 0xF2;
+  return is_header ? bytes_per_kbps * kbps[header[2] >> 4] : 0;
+}
+
+/// Cuts @p stream into frames and keeps those of @p range.
+void keep_frames(std::span<const unsigned char> stream, const Mp3Range& range, Mp3Piece& piece) {
+  for (std::size_t i = 0; !stream.empty() && (!range.count || i < range.skip + *range.count); ++i) {
+    const std::size_t size = frame_size(stream);
+    if (size == 0 || size > stream.size()) {
+      throw TransientError("mp3 encoder: LAME's frame " + std::to_string(i) + " is damaged");
+    }
+    if (i >= range.skip) {
+      const auto bytes = std::as_bytes(stream.first(size));
+      piece.bytes.insert(piece.bytes.end(), bytes.begin(), bytes.end());
+      piece.frame_sizes.push_back(static_cast<std::uint16_t>(size));
+    }
+    stream = stream.subspan(size);
+  }
+  if (range.count && piece.frame_sizes.size() != *range.count) {
+    throw TransientError("mp3 encoder: LAME gave " + std::to_string(piece.frame_sizes.size()) + " frames instead of " +
+                         std::to_string(*range.count));
+  }
+}
+
+} // namespace
+
+Mp3Piece encode_mp3_piece(const Mp3Settings& settings, std::span<const float> samples, const Mp3Range& range) {
+  const double start = thread_cpu_seconds();
+  const Lame lame = make_lame(settings);
+  const std::vector<unsigned char> stream = encode(lame.get(), samples, !range.count);
+  Mp3Piece piece;
+  keep_frames(stream, range, piece);
+  piece.lowpass_hz = lame_get_lowpassfreq(lame.get());
+  piece.encoder_delay = lame_get_encoder_delay(lame.get());
+  piece.encoder_padding = lame_get_encoder_padding(lame.get());
+  piece.seconds = thread_cpu_seconds() - start;
+  return piece;
+}
+
+} // namespace audiobookd::storage
