@@ -129,6 +129,10 @@ bool computes_bf16(at::Device device) {
   return amx != capabilities.end() && amx->second.toBool();
 }
 
+at::Tensor upload(const at::Tensor& host, at::Device device) {
+  return device.is_cpu() ? host : host.pin_memory().to(device, /*non_blocking=*/true);
+}
+
 #ifdef AUDIOBOOKD_WITH_CUDA
 namespace {
 

@@ -1,7 +1,9 @@
 #include "engine/cuda/cuda_flow.h"
 
+#include "engine/cuda/device_pointers.h"
+#include "engine/device.h"
+
 #include <ATen/ATen.h>
-#include <ATen/cuda/CUDAContext.h>
 #include <c10/util/StringUtil.h>
 #include <stdexcept>
 #include <string>
@@ -14,18 +16,12 @@ using chatterbox::FlowEstimator;
 
 constexpr std::int64_t taps = 3;
 
-cudaStream_t stream() { return at::cuda::getCurrentCUDAStream(); }
-const __nv_bfloat16* bf16(const at::Tensor& t) { return reinterpret_cast<const __nv_bfloat16*>(t.const_data_ptr()); }
-__nv_bfloat16* bf16_out(const at::Tensor& t) { return reinterpret_cast<__nv_bfloat16*>(t.data_ptr()); }
-const float* fp32(const at::Tensor& t) { return t.const_data_ptr<float>(); }
-
 /// [out, in] fp32 to an [in, out] view of bf16.
 at::Tensor half_transposed(const at::Tensor& weight) { return weight.to(at::kBFloat16).t(); }
 
 at::Tensor windows(const at::Tensor& x, const GuidedRows& rows) {
   at::Tensor out = at::empty({x.size(0), taps * x.size(1)}, x.options());
-  causal_windows(bf16(x), rows.positions.const_data_ptr<int>(), bf16_out(out), x.size(0), static_cast<int>(x.size(1)),
-                 stream());
+  causal_windows(bf16(x), int32(rows.positions), bf16_out(out), x.size(0), static_cast<int>(x.size(1)), stream());
   return out;
 }
 
@@ -174,7 +170,7 @@ at::Tensor CudaFlow::solve(const at::Tensor& noise, const FlowConditions& condit
                            int num_steps, const Probe& probe) const {
   const GuidedRows rows(frames, noise.device());
   const at::Tensor times = chatterbox::cosine_schedule(num_steps);
-  const at::Tensor biases = reference_.estimator().time_biases(times.narrow(0, 0, num_steps).to(noise.device()));
+  const at::Tensor biases = reference_.estimator().time_biases(upload(times.narrow(0, 0, num_steps), noise.device()));
   at::Tensor input = make_input(conditions);
   at::Tensor x = noise.clone();
   EulerStep euler{0, static_cast<float>(chatterbox::flow_guidance), static_cast<int>(mel_channels_),

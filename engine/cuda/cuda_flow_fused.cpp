@@ -1,9 +1,9 @@
 #include "engine/cuda/cuda_flow_fused.h"
 
+#include "engine/cuda/device_pointers.h"
 #include "engine/cuda/pack_weights.h"
 
 #include <ATen/ATen.h>
-#include <ATen/cuda/CUDAContext.h>
 #include <algorithm>
 #include <utility>
 
@@ -12,13 +12,7 @@ namespace {
 
 constexpr std::int64_t wide_tile = fused_channels; // outputs of a weight tile
 constexpr std::int64_t hidden_tile = 128;          // the same in the first feed-forward layer
-constexpr int hopper = 9;                          // compute capability
 constexpr std::int64_t heads = 8;
-
-cudaStream_t stream() { return at::cuda::getCurrentCUDAStream(); }
-const __nv_bfloat16* bf16(const at::Tensor& t) { return reinterpret_cast<const __nv_bfloat16*>(t.const_data_ptr()); }
-__nv_bfloat16* bf16_out(const at::Tensor& t) { return reinterpret_cast<__nv_bfloat16*>(t.data_ptr()); }
-const float* fp32(const at::Tensor& t) { return t.defined() ? t.const_data_ptr<float>() : nullptr; }
 
 struct Folded {
   at::Tensor weight; // [out, in]
@@ -38,8 +32,7 @@ bool FusedFlow::suits(const Estimator& estimator) {
   const auto fits = [](const Estimator::TransformerBlock& block) {
     return block.num_heads * block.head_dim == fused_inner && block.widen.weight.size(0) == fused_feed_forward;
   };
-  return weight.is_cuda() && at::cuda::getDeviceProperties(weight.device().index())->major == hopper &&
-         weight.size(1) == fused_channels && estimator.in_channels() % 64 == 0 &&
+  return is_hopper(weight.device()) && weight.size(1) == fused_channels && estimator.in_channels() % 64 == 0 &&
          std::all_of(estimator.stages().begin(), estimator.stages().end(), [&](const Estimator::Stage& stage) {
            return std::all_of(stage.transformers.begin(), stage.transformers.end(), fits);
          });

@@ -1,17 +1,16 @@
 #include "engine/cuda/cuda_flow_rows.h"
 
+#include "engine/cuda/device_pointers.h"
 #include "engine/cuda/flow_kernels_attention.h"
+#include "engine/device.h"
 
 #include <ATen/ATen.h>
-#include <ATen/cuda/CUDAContext.h>
 #include <algorithm>
 #include <numeric>
 #include <vector>
 
 namespace audiobookd::engine::cuda {
 namespace {
-
-constexpr int hopper = 9; // compute capability
 
 /// All attention tiles of both halves, [tiles, 2] (sequence, tile), long sequences first so that the end is even.
 at::Tensor attention_tiles(const PackedRows& rows) {
@@ -31,11 +30,10 @@ at::Tensor attention_tiles(const PackedRows& rows) {
 
 at::Tensor attend_on_hopper(const at::Tensor& qkv, const GuidedRows& rows, std::int64_t heads) {
   at::Tensor out = at::empty({rows.total(), qkv.size(1) / 3}, qkv.options());
-  const AttentionBatch batch{
-      rows.starts.const_data_ptr<int>(), reinterpret_cast<const AttentionTile*>(rows.tiles.const_data_ptr<int>()),
-      static_cast<int>(rows.tiles.size(0)), static_cast<int>(rows.total()), static_cast<int>(heads)};
-  flow_attention(reinterpret_cast<const __nv_bfloat16*>(qkv.const_data_ptr()), batch,
-                 reinterpret_cast<__nv_bfloat16*>(out.data_ptr()), at::cuda::getCurrentCUDAStream());
+  const AttentionBatch batch{int32(rows.starts), reinterpret_cast<const AttentionTile*>(int32(rows.tiles)),
+                             static_cast<int>(rows.tiles.size(0)), static_cast<int>(rows.total()),
+                             static_cast<int>(heads)};
+  flow_attention(bf16(qkv), batch, bf16_out(out), stream());
   return out;
 }
 
@@ -53,14 +51,13 @@ GuidedRows::GuidedRows(const PackedRows& rows, at::Device device) : frames(rows.
       }
     }
   }
-  positions = places.view({-1}).to(device);
-  starts = at::tensor(cumulative, at::kInt).to(device);
-  tiles = attention_tiles(rows).to(device);
+  positions = upload(places.view({-1}), device);
+  starts = upload(at::tensor(cumulative, at::kInt), device);
+  tiles = upload(attention_tiles(rows), device);
 }
 
 at::Tensor attend(const at::Tensor& qkv, const GuidedRows& rows, std::int64_t heads) {
-  if (qkv.size(1) == 3 * heads * attention_head_size &&
-      at::cuda::getDeviceProperties(qkv.device().index())->major == hopper) {
+  if (qkv.size(1) == 3 * heads * attention_head_size && is_hopper(qkv.device())) {
     return attend_on_hopper(qkv, rows, heads);
   }
   const at::Tensor parts = qkv.view({rows.total(), 3, heads, -1});

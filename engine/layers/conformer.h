@@ -24,6 +24,17 @@ public:
   /// @param x [rows.total(), size]. @return the same shape
   [[nodiscard]] at::Tensor forward(const at::Tensor& x, const PackedRows& rows);
 
+  [[nodiscard]] std::int64_t num_heads() const noexcept { return num_heads_; }
+  /// Of queries, keys and values, [3 * size, size] and [3 * size].
+  [[nodiscard]] const at::Tensor& qkv_weight() const noexcept { return qkv_weight_; }
+  [[nodiscard]] const at::Tensor& qkv_bias() const noexcept { return qkv_bias_; }
+  [[nodiscard]] const Linear& out() const noexcept { return out_; }
+  /// From relative_sinusoids() to p, [size, size].
+  [[nodiscard]] const at::Tensor& position_weight() const noexcept { return position_weight_; }
+  /// u and v, [heads, head width].
+  [[nodiscard]] const at::Tensor& content_bias() const noexcept { return content_bias_; }
+  [[nodiscard]] const at::Tensor& position_bias() const noexcept { return position_bias_; }
+
 private:
   void extend_positions(std::int64_t length);
   [[nodiscard]] at::Tensor attend(const at::Tensor& qkv) const;
@@ -46,6 +57,12 @@ public:
   ConformerBlock(const StateDict& weights, std::int64_t size, std::int64_t num_heads, std::int64_t linear_units);
   /// @param x [rows.total(), size]. @return the same shape
   [[nodiscard]] at::Tensor forward(const at::Tensor& x, const PackedRows& rows);
+
+  [[nodiscard]] const LayerNorm& attention_norm() const noexcept { return attention_norm_; }
+  [[nodiscard]] const RelativeAttention& attention() const noexcept { return attention_; }
+  [[nodiscard]] const LayerNorm& feed_forward_norm() const noexcept { return feed_forward_norm_; }
+  [[nodiscard]] const Linear& widen() const noexcept { return widen_; }
+  [[nodiscard]] const Linear& narrow() const noexcept { return narrow_; }
 
 private:
   LayerNorm attention_norm_;

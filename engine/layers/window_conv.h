@@ -26,6 +26,9 @@ public:
   /// @return [batch, rows, out]
   [[nodiscard]] at::Tensor operator()(const at::Tensor& x, const at::Tensor& mask) const;
 
+  /// Rows n + first_tap() … n + first_tap() + num_taps() - 1 make row n.
+  [[nodiscard]] std::int64_t first_tap() const noexcept { return first_tap_; }
+  [[nodiscard]] std::int64_t num_taps() const noexcept { return num_taps_; }
   /// [out, num_taps * in], the taps in the order of their rows.
   [[nodiscard]] const at::Tensor& weight() const noexcept { return weight_; }
   [[nodiscard]] const at::Tensor& bias() const noexcept { return bias_; }

@@ -8,7 +8,6 @@ namespace audiobookd::engine::chatterbox {
 namespace {
 
 constexpr double norm_epsilon = 1e-5;
-constexpr double leaky_slope = 0.01;
 
 std::vector<ConformerBlock> make_blocks(const FlowConfig& config, const StateDict& weights, const char* name,
                                         int count) {

@@ -1,18 +1,21 @@
 // S3Gen: checking requests, putting them into passes, and running the stages.
 #include "engine/models/chatterbox/s3gen.h"
 
+#include "engine/device.h"
 #include "engine/kernels/philox_noise.h"
 
 #include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
 #include <algorithm>
 #include <c10/util/StringUtil.h>
+#include <functional>
 #include <numbers>
 #include <numeric>
 #include <stdexcept>
 
 #ifdef AUDIOBOOKD_WITH_CUDA
 #include "engine/cuda/cuda_flow.h"
+#include "engine/cuda/cuda_flow_encoder.h"
 #include "engine/cuda/cuda_hift.h"
 #endif
 
@@ -79,19 +82,24 @@ std::vector<const SynthesisRequest*> by_steps_and_length(std::span<const Synthes
   return order;
 }
 
-/// The first requests of @p rest that make up one pass: one step count, at most @p limit frames, at least one request.
-/// The vocoder pads to the first one, which is the longest.
+/// The first requests of @p rest that make up one pass: one step count, at least one request, at most @p limit frames.
+/// Passes of one step count are about equally long, for a short one would leave most of a GPU idle.
 Requests next_pass(Requests rest, std::int64_t limit) {
-  std::int64_t frames = 0;
-  std::size_t count = 0;
-  for (const SynthesisRequest* request : rest) {
-    frames += num_prompt_frames(*request) + num_mel_frames(*request);
-    if (count > 0 && (frames > limit || request->cfm_steps != rest[0]->cfm_steps)) {
-      break;
-    }
-    ++count;
+  const auto num_frames = [](const SynthesisRequest* request) {
+    return num_prompt_frames(*request) + num_mel_frames(*request);
+  };
+  const auto end = std::find_if(rest.begin(), rest.end(), [&](const SynthesisRequest* request) {
+    return request->cfm_steps != rest[0]->cfm_steps;
+  });
+  const std::int64_t all = std::transform_reduce(rest.begin(), end, std::int64_t{0}, std::plus<>(), num_frames);
+  const std::int64_t passes = (all + limit - 1) / limit;
+  const std::int64_t share = (all + passes - 1) / passes;
+  auto last = rest.begin();
+  std::int64_t frames = num_frames(*last);
+  while (++last != end && frames + num_frames(*last) <= limit && frames + num_frames(*last) / 2 <= share) {
+    frames += num_frames(*last);
   }
-  return rest.first(count);
+  return rest.first(static_cast<std::size_t>(last - rest.begin()));
 }
 
 void require_gpu(at::Device device) {
@@ -101,6 +109,16 @@ void require_gpu(at::Device device) {
   }
 #endif
   throw std::invalid_argument("S3Gen computes in half precision on a GPU only, not on device \"" + device.str() + "\"");
+}
+
+/// The bf16 counterpart of @p encoder; null where the kernels do not suit its dimensions.
+std::unique_ptr<TokenEncoder> make_half_encoder([[maybe_unused]] const FlowEncoder& encoder) {
+#ifdef AUDIOBOOKD_WITH_CUDA
+  if (cuda::CudaFlowEncoder::suits(encoder)) {
+    return std::make_unique<cuda::CudaFlowEncoder>(encoder);
+  }
+#endif
+  return nullptr;
 }
 
 /// The bf16 counterpart of @p decoder on a GPU.
@@ -151,6 +169,7 @@ S3Gen::S3Gen(const FlowConfig& flow, const HiftConfig& hift, const StateDict& we
   }
   if (options.half_precision) {
     require_gpu(device_);
+    half_encoder_ = make_half_encoder(encoder_);
     half_solver_ = make_half_solver(decoder_);
     half_vocoder_ = make_half_vocoder(vocoder_);
   }
@@ -201,10 +220,17 @@ void S3Gen::check_noise(const SynthesisRequest& request, const std::string& name
 
 /// Prompt tokens and tokens of every request, one after another. @return [rows] int64 on the device
 at::Tensor S3Gen::packed_tokens(Requests requests) const {
+  std::vector<std::int32_t> own;
+  for (const SynthesisRequest* request : requests) {
+    own.insert(own.end(), request->speech_tokens.begin(), request->speech_tokens.end());
+  }
+  const at::Tensor on_device = upload(at::tensor(own, at::kInt), device_).to(at::kLong);
   std::vector<at::Tensor> parts;
+  std::int64_t start = 0;
   for (const SynthesisRequest* request : requests) {
     parts.push_back(request->prompt->prompt_token);
-    parts.push_back(at::tensor(request->speech_tokens, at::kInt).to(device_, at::kLong));
+    parts.push_back(on_device.narrow(0, start, num_tokens(*request)));
+    start += num_tokens(*request);
   }
   return at::cat(parts);
 }
@@ -249,10 +275,13 @@ VocoderInput S3Gen::vocoder_input(const SynthesisRequest& request, const at::Ten
   kernels::fill_uniform(phase, stream, RandomPurpose::source_phase);
   const at::Tensor noise = at::empty({harmonics, mel.size(1) * vocoder_.samples_per_frame()}, device_);
   kernels::fill_normal(noise, stream, RandomPurpose::source_noise);
-  return {mel, phase.mul_(2).sub_(1).mul_(std::numbers::pi).to(device_), noise};
+  return {mel, upload(phase.mul_(2).sub_(1).mul_(std::numbers::pi), device_), noise};
 }
 
 at::Tensor S3Gen::mean_of(const at::Tensor& tokens, const PackedRows& rows) {
+  if (half_encoder_ != nullptr) {
+    return half_encoder_->encode(tokens, rows);
+  }
   const HalfProducts half(half_solver_ != nullptr);
   return encoder_.forward(tokens, rows).to(at::kFloat);
 }

@@ -144,6 +144,7 @@ private:
   at::Device device_;
   std::int64_t frames_per_pass_;
   FlowEncoder encoder_;
+  std::unique_ptr<TokenEncoder> half_encoder_; // null: encoder_ itself encodes
   CfmDecoder decoder_;
   std::unique_ptr<const FlowSolver> half_solver_; // null: decoder_ itself solves
   Hift vocoder_;
