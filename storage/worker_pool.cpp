@@ -40,6 +40,8 @@ void WorkerPool::work(std::stop_token stop) {
   }
 }
 
-int default_worker_threads() noexcept { return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / 2); }
+int default_worker_threads() noexcept {
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()) - 2, 1, 32);
+}
 
 } // namespace audiobookd::storage
