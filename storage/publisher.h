@@ -51,6 +51,7 @@ private:
   FileDescriptor stage_;
   std::vector<std::byte> buffer_;
   std::uint64_t flushed_ = 0;
+  std::uint64_t written_back_ = 0; // of these: whose way to the disk has begun
 };
 
 } // namespace audiobookd::storage
