@@ -2,6 +2,7 @@
 #include "daemon/config.h"
 
 #include "daemon/config_section.h"
+#include "daemon/renderer_group.h"
 #include "storage/errors.h"
 
 #include <cmath>
@@ -41,8 +42,8 @@ void read_engine(ConfigSection section, engine::EngineOptions& engine) {
   section.read("synthesis_batch", engine.synthesis_batch, 0, 4096);
   section.read("gpu_memory_fraction", engine.gpu_memory_fraction, 0, 1);
   section.read("cpu_threads", engine.cpu_threads, 0, 1024);
-  if (!std::regex_match(engine.device, std::regex("cpu|cuda(:[0-9]+)?"))) {
-    section.reject("device", "\"cpu\", \"cuda\" or \"cuda:N\"");
+  if (!is_device_list(engine.device)) {
+    section.reject("device", "\"cpu\", \"cuda\", \"cuda:N\", several of these with commas between them, or \"all\"");
   }
   if (!std::regex_match(engine.dtype, std::regex("auto|fp32|bf16"))) {
     section.reject("dtype", "\"auto\", \"fp32\" or \"bf16\"");

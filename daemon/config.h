@@ -41,7 +41,7 @@ struct QueueConfig {
 };
 
 struct AudioConfig {
-  int encoder_threads = 0; ///< 0: half of the cores
+  int encoder_threads = 0; ///< 0: by the number of cores
   storage::Mp3Settings mp3;
   jobs::Pauses pauses;
 };
@@ -49,7 +49,7 @@ struct AudioConfig {
 struct Config {
   RedisConfig redis;
   PathConfig paths;
-  engine::EngineOptions engine; ///< an empty checkpoint means the embedded tiny one
+  engine::EngineOptions engine; ///< empty checkpoint: the embedded tiny one; device: see is_device_list()
   QueueConfig queue;
   AudioConfig audio;
   std::string log_level = "info"; ///< as spdlog calls them

@@ -8,6 +8,7 @@
 #include "daemon/log.h"
 #include "daemon/render_command.h"
 #include "daemon/render_service.h"
+#include "daemon/renderer_group.h"
 #include "daemon/signals.h"
 #include "jobs/redis_queue.h"
 #include "storage/local_storage.h"
@@ -42,7 +43,8 @@ void describe_render(CLI::App& render, CommandLine& line) {
   render.add_option("--model", line.engine.checkpoint, "Checkpoint folder (default: the embedded synthetic one)");
   render.add_option("--voice", line.render.book.voice, "Voice to read with")->capture_default_str();
   render.add_option("--seed", line.render.book.params.seed, "Other numbers give other takes")->capture_default_str();
-  render.add_option("--device", line.engine.device, "cpu, cuda or cuda:N")->capture_default_str();
+  render.add_option("--device", line.engine.device, "cpu, cuda, cuda:N, several GPUs with commas between them, or all")
+      ->capture_default_str();
   render.add_option("--dtype", line.engine.dtype, "Arithmetic of T3: fp32, bf16 (a GPU or a CPU with AMX) or auto")
       ->capture_default_str();
   render
@@ -70,14 +72,10 @@ std::unique_ptr<daemon::Renderer> load_engine(engine::EngineOptions options) {
     spdlog::warn("{}", daemon::embedded_checkpoint_notice);
     options.checkpoint = daemon::embedded_checkpoint(daemon::cache_folder());
   }
-  auto renderer = std::make_unique<daemon::EngineRenderer>(options);
+  auto renderer = daemon::load_renderer(options);
   const engine::EngineInfo& info = renderer->info();
   spdlog::info("model {} from '{}' on {}, {}, batch {}{}", info.model, options.checkpoint.string(), info.device,
                info.dtype, info.max_batch, info.synthetic ? std::string(", ") + daemon::synthetic_notice : "");
-  if (info.memory.total() > 0) {
-    spdlog::info("GPU memory in use will be {:.1f} GB, {} utterances at a time in S3Gen",
-                 static_cast<double>(info.memory.total()) / 1e9, info.synthesis_batch);
-  }
   return renderer;
 }
 

@@ -174,8 +174,16 @@ void RenderService::watch_progress() {
   if (stats.out_of_memory > 0 && !std::exchange(memory_ran_out_, true)) {
     spdlog::warn("{}", out_of_memory_notice);
   }
-  const std::uint64_t advances = stats.decode_steps + pool_.deliveries();
-  if (watch_.is_alive(pool_.in_flight(), advances, Clock::now())) {
+  std::vector<DeviceActivity> devices = parts_.renderer.activity();
+  if (devices.empty()) {
+    devices.push_back({.in_flight = pool_.in_flight(), .advances = stats.decode_steps + pool_.deliveries()});
+  }
+  watches_.resize(devices.size());
+  bool all_alive = true;
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    all_alive = watches_[i].is_alive(devices[i].in_flight, devices[i].advances, Clock::now()) && all_alive;
+  }
+  if (all_alive) {
     parts_.manager.feed_watchdog();
   }
 }

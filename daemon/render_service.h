@@ -94,7 +94,7 @@ private:
   std::atomic<std::chrono::milliseconds> drain_;
   UtterancePool pool_;
   const JobSurroundings surroundings_;
-  ProgressWatch watch_;
+  std::vector<ProgressWatch> watches_; // of each device
   Clock::time_point next_heartbeat_{};
   Clock::time_point next_upkeep_{};
   std::chrono::milliseconds queue_wait_{0}; // 0: the queue answered last time

@@ -5,10 +5,13 @@
 
 #include "engine/engine.h"
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace audiobookd::daemon {
 
@@ -17,7 +20,13 @@ inline constexpr const char* out_of_memory_notice =
     "the GPU's memory ran out, and rendering went on with less at a time: slower, but it sounds the same. Lower "
     "gpu_memory_fraction so that other programs find room beside this one, or max_batch and synthesis_batch";
 
-/// Every function does what the function of the same name of engine::Engine does.
+/// What a device does.
+struct DeviceActivity {
+  std::size_t in_flight = 0;  ///< utterances that it holds
+  std::uint64_t advances = 0; ///< rises when its work advances
+};
+
+/// Every function does what the function of the same name of engine::Engine does, but for activity().
 class Renderer {
 public:
   virtual ~Renderer() = default;
@@ -26,6 +35,8 @@ public:
   virtual void cancel(engine::UtteranceId id) noexcept = 0;
   [[nodiscard]] virtual const engine::EngineInfo& info() const noexcept = 0;
   [[nodiscard]] virtual engine::EngineStats stats() const = 0;
+  /// Of each device, where there are several; of a single one the whole of what is in flight tells.
+  [[nodiscard]] virtual std::vector<DeviceActivity> activity() const { return {}; }
   [[nodiscard]] virtual int predict_tokens(std::string_view text) const = 0;
   [[nodiscard]] virtual engine::Hash128 utterance_key(std::string_view text, std::string_view language,
                                                       std::string_view voice, int occurrence) const = 0;

@@ -23,11 +23,20 @@
 #endif
 
 namespace audiobookd::engine {
+
+int num_gpus() noexcept {
+#ifdef AUDIOBOOKD_WITH_CUDA
+  return static_cast<unsigned char>(c10::cuda::device_count());
+#else
+  return 0;
+#endif
+}
+
 namespace {
 
 void check_cuda_exists([[maybe_unused]] const at::Device& device) {
 #ifdef AUDIOBOOKD_WITH_CUDA
-  const int count = static_cast<unsigned char>(c10::cuda::device_count());
+  const int count = num_gpus();
   if (count == 0) {
     throw std::runtime_error("device \"" + device.str() + "\": no usable NVIDIA GPU (check nvidia-smi and the driver)");
   }

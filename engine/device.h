@@ -15,6 +15,9 @@ namespace audiobookd::engine {
 /// @throws std::runtime_error when the name is unknown, this is a CPU build, or there is no such GPU.
 at::Device resolve_device(const std::string& name);
 
+/// GPUs that there are; 0 in a CPU build.
+int num_gpus() noexcept;
+
 /// "cpu", or the GPU's product name.
 std::string device_name(at::Device device);
 

@@ -9,6 +9,8 @@ std::unique_ptr<Engine> Engine::load(const EngineOptions& options) {
   return std::unique_ptr<Engine>(new Engine(std::make_unique<Impl>(options)));
 }
 
+int Engine::num_gpus() noexcept { return engine::num_gpus(); }
+
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() = default;
 

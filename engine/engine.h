@@ -100,6 +100,9 @@ public:
   /// them at once), wrong shapes, a device that does not exist, a memory budget that is too small (bytes needed and
   /// available). std::invalid_argument naming a wrong option.
   static std::unique_ptr<Engine> load(const EngineOptions& options);
+  /// GPUs that EngineOptions::device can name; 0 in a CPU build. Engines of different GPUs may be loaded and run at the
+  /// same time, on different threads.
+  [[nodiscard]] static int num_gpus() noexcept;
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;

@@ -67,7 +67,9 @@ struct Newcomers {
 /// Captures what a scope launches; a scope that is left by an exception ends the capture and throws it away.
 class Capture {
 public:
-  Capture(at::cuda::CUDAGraph& graph, at::cuda::MempoolId_t pool) : graph_(graph) { graph.capture_begin(pool); }
+  Capture(at::cuda::CUDAGraph& graph, at::cuda::MempoolId_t pool) : graph_(graph) {
+    graph.capture_begin(pool, cudaStreamCaptureModeThreadLocal); // other threads may allocate, for other GPUs too
+  }
   void end() {
     open_ = false;
     graph_.capture_end();

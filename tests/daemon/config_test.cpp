@@ -92,7 +92,12 @@ TEST(Config, MistakesAreNamedWithFileLineAndKey) {
   EXPECT_EQ(error_of(base + "[audio]\npauses.scene_s = 60.5\n"),
             ":6: audio.pauses.scene_s: expected a number from 0 to 10, found 60.5");
   EXPECT_EQ(error_of(base + "[engine]\ndevice = 'tpu'\n"),
-            ":6: engine.device: expected \"cpu\", \"cuda\" or \"cuda:N\", found 'tpu'");
+            ":6: engine.device: expected \"cpu\", \"cuda\", \"cuda:N\", several of these with commas between them, or "
+            "\"all\", found 'tpu'");
+  for (const char* devices : {"all", "cuda:0,cuda:2"}) {
+    EXPECT_EQ(error_of(base + "[engine]\ndevice = '" + devices + "'\n"), "accepted");
+  }
+  EXPECT_NE(error_of(base + "[engine]\ndevice = 'cpu,cuda'\n"), "accepted");
   EXPECT_EQ(error_of(base + "[engine]\ndtype = 'fp8'\n"),
             ":6: engine.dtype: expected \"auto\", \"fp32\" or \"bf16\", found 'fp8'");
   EXPECT_EQ(error_of(base + "[engine]\ngpu_memory_fraction = 1.5\n"),

@@ -161,6 +161,11 @@ void FakeRenderer::wait_held(std::size_t count) {
   changed_.wait(lock, [&] { return held_.size() >= count; });
 }
 
+std::size_t FakeRenderer::notifications() const {
+  const std::lock_guard lock(mutex_);
+  return notifications_;
+}
+
 void FakeRenderer::wait_notified(std::size_t count) {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return notifications_ >= count; });

@@ -72,6 +72,7 @@ public:
   void let_go();
   /// Blocks until run() keeps at least @p count utterances.
   void wait_held(std::size_t count);
+  [[nodiscard]] std::size_t notifications() const; ///< calls of notify() so far
   /// Blocks until notify() was called at least @p count times.
   void wait_notified(std::size_t count);
 
