@@ -14,6 +14,7 @@
 #include <fstream>
 #include <optional>
 #include <set>
+#include <sstream>
 #include <stdexcept>
 #include <unistd.h>
 
@@ -215,6 +216,34 @@ private:
   std::string last_event_ = "0";
 };
 
+/// Those that the daemon will use: "all" GPUs, or names with commas between them.
+std::vector<at::Device> devices_of(const std::string& names) {
+  std::vector<at::Device> devices;
+  if (names == "all") {
+    for (int i = 0; i < engine::num_gpus(); ++i) {
+      devices.push_back(engine::resolve_device("cuda:" + std::to_string(i)));
+    }
+    return devices.empty() ? std::vector{engine::resolve_device("cuda")} : devices; // which says that there is none
+  }
+  std::istringstream list(names);
+  for (std::string name; std::getline(list, name, ',');) {
+    devices.push_back(engine::resolve_device(name));
+  }
+  return devices;
+}
+
+/// Where the wall clock of a single book went: before the engine could begin, while it delivered, after its last
+/// waveform (checks, chunk store, encoding), and outside the book (claim, publishing, events).
+void add_wall_clock(Json& report, const Json& result, double wall_seconds) {
+  const double book = result.at("wall_seconds").get<double>();
+  const double plan = result.at("plan_seconds").get<double>();
+  const double tail = result.at("tail_seconds").get<double>();
+  report["wall_clock"] = {{"plan_seconds", plan},
+                          {"engine_seconds", book - plan - tail},
+                          {"tail_seconds", tail},
+                          {"claim_and_publish_seconds", wall_seconds - book}};
+}
+
 /// What the results of @p ids say, added up.
 void add_results(Json& report, Service& service, const std::set<std::string>& ids, double wall_seconds) {
   double audio = 0;
@@ -228,6 +257,7 @@ void add_results(Json& report, Service& service, const std::set<std::string>& id
     utterances += result.at("utterances").get<std::int64_t>();
     if (ids.size() == 1) { // of books that run together each would count the others' work
       report["seconds_per_stage"] = result.at("seconds_per_stage");
+      add_wall_clock(report, result, wall_seconds);
     }
     report["model"] = result.at("model");
     report["synthetic"] = result.at("synthetic");
@@ -247,7 +277,7 @@ void bench_book(const Options& options) {
     throw std::invalid_argument("--shares and --profile do not reach into the daemon: use them with engine");
   }
   end_on_signals();
-  const at::Device device = engine::resolve_device(options.device);
+  const std::vector<at::Device> devices = devices_of(options.device);
   Service service(options);
   std::set<std::string> books;
   for (int i = 0; i < options.books; ++i) {
@@ -274,7 +304,8 @@ void bench_book(const Options& options) {
   const double seconds = options.cold ? start_meter.seconds() : meter.seconds();
 
   Json report = {{"checkpoint", options.checkpoint.filename().string()},
-                 {"device", engine::device_name(device)},
+                 {"device", engine::device_name(devices.front())},
+                 {"devices", devices.size()},
                  {"dtype", options.dtype},
                  {"cpu_threads", options.threads},
                  {"batch", options.batch},
@@ -288,8 +319,10 @@ void bench_book(const Options& options) {
   }
   report["resources"] = {{"cpu_cores_used", (service.daemon().cpu_seconds() - cpu_before) / seconds},
                          {"peak_rss_gb", service.daemon().peak_rss_bytes() / 1e9}};
-  if (device.is_cuda()) {
-    report["resources"]["device_used_gb"] = static_cast<double>(used_device_bytes(device)) / 1e9;
+  for (const at::Device device : devices) {
+    if (device.is_cuda()) {
+      report["resources"]["device_used_gb"].push_back(static_cast<double>(used_device_bytes(device)) / 1e9);
+    }
   }
   print_report("book", report);
 }

@@ -10,7 +10,7 @@ namespace audiobookd::bench {
 
 const char* const usage =
     "usage: audiobook-bench decode|synthesis|engine|book|checkpoint-load --checkpoint DIR [options]\n"
-    "  --device cpu|cuda|cuda:N   default cpu\n"
+    "  --device cpu|cuda|cuda:N   default cpu; book: also all GPUs (all), or several (cuda:0,cuda:2)\n"
     "  --dtype fp32|bf16|auto     default auto: bf16 on CUDA, and of T3 on CPUs with AMX\n"
     "  --free-gemm                decode: matrix products by the fastest algorithm; tokens may depend on the company\n"
     "  --utterances N             default 154 (40 minutes of audio)\n"

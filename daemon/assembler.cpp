@@ -35,6 +35,9 @@ AssemblyReport assemble(const Book& book, BookTicket& ticket, storage::ChunkStor
   std::size_t chapters_begun = 0;
   for (const PlannedUtterance& utterance : book.utterances) {
     const storage::AudioChunk chunk = read_chunk(book, utterance.piece, ticket, store, report, stop);
+    if (&utterance == &book.utterances.front()) {
+      progress.set_first_audio();
+    }
     report.utterances_at_limit += nlohmann::json::parse(chunk.metadata).at("hit_token_limit").get<bool>() ? 1 : 0;
     while (chapters_begun <= utterance.chapter) {
       writer.begin_chapter();

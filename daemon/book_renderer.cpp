@@ -63,6 +63,10 @@ std::vector<std::string> collect_warnings(const Book& book, const AssemblyReport
   return warnings;
 }
 
+double seconds_between(BookProgress::Clock::time_point begin, BookProgress::Clock::time_point end) {
+  return std::chrono::duration<double>(end - begin).count();
+}
+
 double round_to_ms(double seconds) { return std::round(seconds * 1000) / 1000; }
 
 } // namespace
@@ -104,6 +108,9 @@ std::string BookReport::to_json() const {
                                          {"wall_seconds", round_to_ms(wall_seconds)},
                                          {"times_real_time", round_to_ms(times_real_time())},
                                          {"seconds_per_stage", seconds},
+                                         {"plan_seconds", round_to_ms(plan_seconds)},
+                                         {"tail_seconds", round_to_ms(tail_seconds)},
+                                         {"first_audio_ms", std::llround(1000 * first_audio_seconds)},
                                          {"model", model},
                                          {"device", device},
                                          {"voice", voice},
@@ -114,7 +121,6 @@ std::string BookReport::to_json() const {
 
 BookReport render_book(const Studio& studio, const BookRequest& request, ChunkClaim& claim, storage::ByteSink& sink,
                        const std::shared_ptr<BookProgress>& progress, std::stop_token stop) {
-  const auto start = std::chrono::steady_clock::now();
   const engine::EngineStats stats_before = studio.renderer.stats();
   const engine::EngineInfo& info = studio.renderer.info();
   const auto book = std::make_shared<const Book>(plan_book(request.document, request.options, studio.renderer));
@@ -124,8 +130,10 @@ BookReport render_book(const Studio& studio, const BookRequest& request, ChunkCl
   const storage::Tags tags = make_tags(*book, request, info);
   storage::AudiobookWriter writer(sink, studio.encoders, {request.mp3, tags, book->chapter_titles});
   const std::unique_ptr<BookTicket> ticket = studio.pool.open(book, request.priority, progress);
+  const auto planned = BookProgress::Clock::now();
   const AssemblyReport assembly = assemble(*book, *ticket, studio.store, writer, *progress, stop);
   const storage::AudiobookSummary summary = writer.finish(tags);
+  const auto finished = BookProgress::Clock::now();
 
   BookReport report;
   report.model = info.model;
@@ -140,7 +148,11 @@ BookReport render_book(const Studio& studio, const BookRequest& request, ChunkCl
   report.encode_seconds = summary.encode_seconds;
   report.engine = difference(studio.renderer.stats(), stats_before);
   report.warnings = collect_warnings(*book, assembly, info);
-  report.wall_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  report.wall_seconds = seconds_between(progress->begun(), finished);
+  report.plan_seconds = seconds_between(progress->begun(), planned);
+  report.first_audio_seconds =
+      std::chrono::duration<double>(progress->first_audio().value_or(std::chrono::milliseconds(0))).count();
+  report.tail_seconds = seconds_between(ticket->last_delivery().value_or(planned), finished);
   return report;
 }
 

@@ -68,9 +68,12 @@ struct BookReport {
   std::size_t utterances = 0;
   std::size_t rendered = 0; ///< utterances rendered now; the others were in the chunk store, or said the same
   double audio_seconds = 0;
-  double wall_seconds = 0;
-  double encode_seconds = 0;  ///< CPU time of the threads that encode
-  engine::EngineStats engine; ///< what the engine did meanwhile, for this book and for others beside it
+  double wall_seconds = 0;        ///< since the book was taken up, until the file is complete but not yet published
+  double plan_seconds = 0;        ///< of these: until the engine could begin
+  double first_audio_seconds = 0; ///< of these: until the first utterance was in the store
+  double tail_seconds = 0;        ///< of these: after the engine had delivered the last waveform
+  double encode_seconds = 0;      ///< CPU time of the threads that encode
+  engine::EngineStats engine;     ///< what the engine did meanwhile, for this book and for others beside it
   std::vector<std::string> warnings;
 
   [[nodiscard]] double times_real_time() const noexcept { return wall_seconds > 0 ? audio_seconds / wall_seconds : 0; }

@@ -33,8 +33,12 @@ int attempt_of(const std::string& metadata) { return nlohmann::json::parse(metad
 } // namespace
 
 PoolOptions pool_options(const engine::EngineInfo& info) {
+  constexpr std::size_t batch_of_store_thread = 256; // one GPU's batch takes two
+  const auto batch = static_cast<std::size_t>(std::max(1, info.max_batch));
   PoolOptions options;
-  options.read_ahead = 2 * static_cast<std::size_t>(std::max(1, info.max_batch));
+  options.read_ahead = 2 * batch;
+  options.longest_first = batch / 4;
+  options.store_threads = std::clamp<std::size_t>(batch / batch_of_store_thread, 2, 16);
   options.store_backlog = std::max(options.store_backlog, options.read_ahead);
   return options;
 }
@@ -85,8 +89,15 @@ void UtterancePool::widen_window(OpenBook& book) const {
   }
   while (book.window_end < std::min(book.todo.size(), book.window_begin + options_.read_ahead)) {
     const std::size_t piece = book.todo[book.window_end++];
-    book.ready.emplace(-book.pieces[piece].predicted_tokens, piece);
+    book.ready.emplace(rank(book, book.window_end - 1), piece);
   }
+}
+
+/// Of the piece at todo[@p index]; the smallest is taken first, of equal ones the first in the book.
+int UtterancePool::rank(const OpenBook& book, std::size_t index) const {
+  const Piece& piece = book.pieces[book.todo[index]];
+  const bool is_at_end = index + options_.longest_first >= book.todo.size();
+  return is_at_end && !piece.utterance.urgent ? INT_MAX - piece.predicted_tokens : 0;
 }
 
 std::vector<engine::Utterance> UtterancePool::next(std::size_t free_capacity) {
@@ -101,6 +112,23 @@ std::vector<engine::Utterance> UtterancePool::next(std::size_t free_capacity) {
       break;
     }
     answer.push_back(take(*book));
+  }
+  return answer;
+}
+
+std::vector<engine::Utterance> UtterancePool::next_urgent(std::size_t free_capacity) {
+  std::vector<engine::Utterance> answer;
+  const std::lock_guard lock(mutex_);
+  if (!offering_ || lanes_.is_full()) {
+    return answer;
+  }
+  for (const BookPtr& book : books_) { // in the order they were opened
+    const auto offers_urgent = [&book] {
+      return !book->ready.empty() && book->pieces[book->ready.begin()->second].utterance.urgent;
+    };
+    while (answer.size() < free_capacity && offers_urgent()) {
+      answer.push_back(take(*book));
+    }
   }
   return answer;
 }
@@ -186,6 +214,7 @@ void UtterancePool::finished(engine::UtteranceId id, engine::Waveform waveform) 
     return;
   }
   done.book->slots[done.piece].state = PieceState::delivered;
+  done.book->last_delivery = Clock::now();
   widen_window(*done.book);
   lanes_.push(done.piece, [this, done, sound = std::make_shared<const engine::Waveform>(std::move(waveform))] {
     store_waveform(done.book, done.piece, *sound);
@@ -331,6 +360,11 @@ void BookTicket::render_again(std::size_t piece) {
 std::size_t BookTicket::rendered() const {
   const std::lock_guard lock(pool_.mutex_);
   return book_->rendered;
+}
+
+std::optional<std::chrono::steady_clock::time_point> BookTicket::last_delivery() const {
+  const std::lock_guard lock(pool_.mutex_);
+  return book_->last_delivery;
 }
 
 } // namespace audiobookd::daemon

@@ -1,12 +1,14 @@
 // The utterances of all open books, between the books' writers and the engine: the engine takes from it what is worth
 // rendering next, and leaves finished audio that goes straight to the chunk store.
 //
-// Order of service: books of the highest priority first; among them deficit round-robin by predicted tokens, so that
-// a short book gets its share beside a huge one; inside a book the longest piece among the first missing ones (the
-// read-ahead window). No audio is held for the sake of order: waveforms leave memory as fast as the store takes them,
-// and while too many wait, the engine is offered nothing.
+// Order of service: urgent pieces; then books of the highest priority; among them deficit round-robin by predicted
+// tokens, so that a short book gets its share beside a huge one; inside a book the reading order, so that its writer
+// keeps up with the engine, and at its end the longest first, so that none of these is waited for alone. No audio is
+// held for the sake of order: waveforms leave memory as fast as the store takes them, and while too many wait, the
+// engine is offered nothing.
 //
-// Threads: next() and the Sink functions belong to the engine's threads, everything else to any. Book tickets must be
+// Threads: the WorkSource and Sink functions belong to the engine's threads (several at once where it is several
+// engines), everything else to any. Book tickets must be
 // gone before the pool is destroyed, and the engine must have left run().
 #pragma once
 
@@ -17,11 +19,13 @@
 #include "engine/engine.h"
 #include "storage/chunk_store.h"
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <span>
 #include <stop_token>
@@ -35,7 +39,8 @@ namespace audiobookd::daemon {
 class BookTicket;
 
 struct PoolOptions {
-  std::size_t read_ahead = 64;    ///< missing pieces of one book that compete for rows; about twice the batch
+  std::size_t read_ahead = 64; ///< pieces of one book from its first missing one on that are offered; twice the batch
+  std::size_t longest_first = 16; ///< so many at the end of a book; a quarter of the batch
   std::size_t store_threads = 2;  ///< that check waveforms and put them into the store
   std::size_t store_backlog = 64; ///< results waiting for those threads beyond which nothing more is offered
   int max_retries = 2;            ///< of one piece, each with other random numbers
@@ -58,6 +63,7 @@ public:
                                                  std::shared_ptr<BookProgress> progress);
 
   std::vector<engine::Utterance> next(std::size_t free_capacity) override;
+  std::vector<engine::Utterance> next_urgent(std::size_t free_capacity) override;
   void tokens(engine::UtteranceId id, std::span<const std::int32_t> speech_tokens) override;
   void finished(engine::UtteranceId id, engine::Waveform waveform) override;
   void failed(engine::UtteranceId id, std::string why) override;
@@ -82,6 +88,7 @@ private:
     bool was_rendered = false;               // since the book was opened
     std::vector<std::int32_t> speech_tokens; // of an earlier run
   };
+  using Clock = std::chrono::steady_clock;
   struct OpenBook {
     OpenBook(std::shared_ptr<const Book> book, int service_priority, std::shared_ptr<BookProgress> book_progress)
         : plan(std::move(book)), priority(service_priority), progress(std::move(book_progress)) {}
@@ -93,9 +100,10 @@ private:
     std::vector<std::size_t> todo;               // pieces missing at the start, in reading order
     std::size_t window_begin = 0;                // index into todo: everything before is delivered
     std::size_t window_end = 0;                  // index into todo: everything before was ready once
-    std::set<std::pair<int, std::size_t>> ready; // (-predicted tokens, piece); urgent ones are INT_MIN
+    std::set<std::pair<int, std::size_t>> ready; // (rank, piece), see rank(); those to be tried again are INT_MIN
     std::int64_t credit = 0;                     // tokens it may still take in this round
     std::size_t rendered = 0;
+    std::optional<Clock::time_point> last_delivery;
     std::exception_ptr failure;
     std::condition_variable_any changed;
   };
@@ -108,6 +116,7 @@ private:
   [[nodiscard]] BookPtr look_up(std::shared_ptr<const Book> plan, int priority,
                                 std::shared_ptr<BookProgress> progress) const;
   void widen_window(OpenBook& book) const;
+  [[nodiscard]] int rank(const OpenBook& book, std::size_t index) const;
   [[nodiscard]] bool is_served_at(const OpenBook& book, int priority) const;
   OpenBook* choose_book();
   engine::Utterance take(OpenBook& book);
@@ -148,6 +157,8 @@ public:
   void render_again(std::size_t piece);
 
   [[nodiscard]] std::size_t rendered() const; ///< pieces rendered since the book was opened
+  /// When the engine delivered the latest of its waveforms, if it delivered any.
+  [[nodiscard]] std::optional<std::chrono::steady_clock::time_point> last_delivery() const;
 
 private:
   friend class UtterancePool;

@@ -147,6 +147,12 @@ TEST_F(BookTest, TheReportIsJsonWithEverythingPeopleAskFor) {
   EXPECT_EQ(json.at("model"), "fake-english");
   EXPECT_EQ(json.at("voice"), "default");
   EXPECT_EQ(json.at("synthetic"), false);
+  EXPECT_GE(json.at("first_audio_ms").get<int>(), 0);
+  const auto seconds = [&json](const char* name) { return json.at(name).get<double>(); };
+  EXPECT_GE(seconds("plan_seconds"), 0);
+  EXPECT_GE(seconds("tail_seconds"), 0);
+  EXPECT_LE(seconds("plan_seconds") + seconds("tail_seconds"), seconds("wall_seconds") + 0.002); // each is rounded
+  EXPECT_LE(json.at("first_audio_ms").get<double>(), 1000 * seconds("wall_seconds") + 1);
   for (const char* stage : {"prefill", "decode", "encoder", "cfm", "vocoder", "encode"}) {
     EXPECT_TRUE(json.at("seconds_per_stage").contains(stage)) << stage;
   }

@@ -84,15 +84,39 @@ TEST_F(UtterancePoolTest, AHigherPriorityIsServedFirst) {
   EXPECT_EQ(next_texts(3), (Texts{"high 0", "high 1", "normal 0"}));
 }
 
-TEST_F(UtterancePoolTest, InsideTheWindowTheLongestIsFirstAndNothingBeyondItIsOffered) {
-  make_pool({.read_ahead = 3});
+TEST_F(UtterancePoolTest, ABookIsOfferedInReadingOrderAndNothingBeyondItsWindow) {
+  make_pool({.read_ahead = 3, .longest_first = 0});
   const auto ticket = open(make_book("a", {10, 30, 20, 99, 5}));
-  EXPECT_EQ(next_texts(9), (Texts{"a 1", "a 2", "a 0"}));
-  finish(taken_[0]);
+  EXPECT_EQ(next_texts(9), (Texts{"a 0", "a 1", "a 2"}));
   finish(taken_[1]);
-  EXPECT_EQ(next_texts(9), Texts{}) << "the window begins at the lowest missing piece, which is still in flight";
   finish(taken_[2]);
+  EXPECT_EQ(next_texts(9), Texts{}) << "the window begins at the lowest missing piece, which is still in flight";
+  finish(taken_[0]);
   EXPECT_EQ(next_texts(9), (Texts{"a 3", "a 4"}));
+}
+
+TEST_F(UtterancePoolTest, TheEndOfABookIsOfferedLongestFirst) {
+  make_pool({.longest_first = 3});
+  const auto ticket = open(make_book("a", {10, 30, 20, 5, 99}));
+  EXPECT_EQ(next_texts(9), (Texts{"a 0", "a 1", "a 4", "a 2", "a 3"}));
+}
+
+TEST_F(UtterancePoolTest, UrgentPiecesAreOfferedApartInTheirOrderAndBeforeThoseTheyCameAfter) {
+  make_pool({});
+  const auto novel = open(make_book("novel", {100, 100, 100}), 0);
+  EXPECT_TRUE(pool_->next_urgent(9).empty());
+  auto request = make_book("request", {10, 300, 200});
+  auto urgent = std::make_shared<Book>(*request);
+  urgent->pieces[0].utterance.urgent = true;
+  urgent->pieces[1].utterance.urgent = true;
+  const auto waited_for = open(urgent, -1);
+  const std::vector<engine::Utterance> first = pool_->next_urgent(1);
+  ASSERT_EQ(first.size(), 1u);
+  EXPECT_EQ(first[0].text, "request 0");
+  EXPECT_TRUE(first[0].urgent);
+  EXPECT_EQ(next_texts(2), (Texts{"request 1", "request 2"})) << "an engine that asks for nothing apart";
+  EXPECT_TRUE(pool_->next_urgent(9).empty());
+  EXPECT_EQ(next_texts(1), Texts{"novel 0"});
 }
 
 TEST_F(UtterancePoolTest, WhatIsStoredIsNotOfferedAndDoesNotFillTheWindow) {
