@@ -37,7 +37,6 @@ PoolOptions pool_options(const engine::EngineInfo& info) {
   const auto batch = static_cast<std::size_t>(std::max(1, info.max_batch));
   PoolOptions options;
   options.read_ahead = 2 * batch;
-  options.longest_first = batch / 4;
   options.store_threads = std::clamp<std::size_t>(batch / batch_of_store_thread, 2, 16);
   options.store_backlog = std::max(options.store_backlog, options.read_ahead);
   return options;
@@ -89,15 +88,8 @@ void UtterancePool::widen_window(OpenBook& book) const {
   }
   while (book.window_end < std::min(book.todo.size(), book.window_begin + options_.read_ahead)) {
     const std::size_t piece = book.todo[book.window_end++];
-    book.ready.emplace(rank(book, book.window_end - 1), piece);
+    book.ready.emplace(true, piece);
   }
-}
-
-/// Of the piece at todo[@p index]; the smallest is taken first, of equal ones the first in the book.
-int UtterancePool::rank(const OpenBook& book, std::size_t index) const {
-  const Piece& piece = book.pieces[book.todo[index]];
-  const bool is_at_end = index + options_.longest_first >= book.todo.size();
-  return is_at_end && !piece.utterance.urgent ? INT_MAX - piece.predicted_tokens : 0;
 }
 
 std::vector<engine::Utterance> UtterancePool::next(std::size_t free_capacity) {
@@ -274,7 +266,7 @@ void UtterancePool::retry(OpenBook& book, std::size_t piece, const std::string& 
 void UtterancePool::make_urgent(OpenBook& book, std::size_t piece) {
   book.slots[piece].state = PieceState::missing;
   if (!book.failure) {
-    book.ready.emplace(INT_MIN, piece);
+    book.ready.emplace(false, piece);
   }
   renderer_.notify();
 }

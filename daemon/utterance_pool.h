@@ -3,13 +3,12 @@
 //
 // Order of service: urgent pieces; then books of the highest priority; among them deficit round-robin by predicted
 // tokens, so that a short book gets its share beside a huge one; inside a book the reading order, so that its writer
-// keeps up with the engine, and at its end the longest first, so that none of these is waited for alone. No audio is
-// held for the sake of order: waveforms leave memory as fast as the store takes them, and while too many wait, the
-// engine is offered nothing.
+// keeps up with the engine. No audio is held for the sake of order: waveforms leave memory as fast as the store takes
+// them, and while too many wait, the engine is offered nothing.
 //
 // Threads: the WorkSource and Sink functions belong to the engine's threads (several at once where it is several
-// engines), everything else to any. Book tickets must be
-// gone before the pool is destroyed, and the engine must have left run().
+// engines), everything else to any. Book tickets must be gone before the pool is destroyed, and the engine must have left
+// run().
 #pragma once
 
 #include "daemon/book.h"
@@ -40,7 +39,6 @@ class BookTicket;
 
 struct PoolOptions {
   std::size_t read_ahead = 64; ///< pieces of one book from its first missing one on that are offered; twice the batch
-  std::size_t longest_first = 16; ///< so many at the end of a book; a quarter of the batch
   std::size_t store_threads = 2;  ///< that check waveforms and put them into the store
   std::size_t store_backlog = 64; ///< results waiting for those threads beyond which nothing more is offered
   int max_retries = 2;            ///< of one piece, each with other random numbers
@@ -100,7 +98,7 @@ private:
     std::vector<std::size_t> todo;               // pieces missing at the start, in reading order
     std::size_t window_begin = 0;                // index into todo: everything before is delivered
     std::size_t window_end = 0;                  // index into todo: everything before was ready once
-    std::set<std::pair<int, std::size_t>> ready; // (rank, piece), see rank(); those to be tried again are INT_MIN
+    std::set<std::pair<bool, std::size_t>> ready; // (is new, piece): what is tried again goes first
     std::int64_t credit = 0;                     // tokens it may still take in this round
     std::size_t rendered = 0;
     std::optional<Clock::time_point> last_delivery;
@@ -116,7 +114,6 @@ private:
   [[nodiscard]] BookPtr look_up(std::shared_ptr<const Book> plan, int priority,
                                 std::shared_ptr<BookProgress> progress) const;
   void widen_window(OpenBook& book) const;
-  [[nodiscard]] int rank(const OpenBook& book, std::size_t index) const;
   [[nodiscard]] bool is_served_at(const OpenBook& book, int priority) const;
   OpenBook* choose_book();
   engine::Utterance take(OpenBook& book);
