@@ -4,15 +4,20 @@
 #include "bench/gpu.h"
 #include "bench/meter.h"
 #include "bench/report.h"
+#include "bench/workload.h"
 #include "engine/device.h"
 #include "jobs/redis_connection.h"
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <optional>
+#include <random>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -24,7 +29,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::chrono::seconds start_patience{15};
-constexpr std::chrono::milliseconds look_period{500}; // how soon an interrupt or a daemon's death is noticed
+constexpr std::chrono::milliseconds look_period{100}; // how soon an interrupt or a daemon's death is noticed
 
 std::atomic<bool> interrupted = false;
 
@@ -136,20 +141,33 @@ public:
 
   /// As any producer does. Pauses are left out: what is counted is speech.
   void enqueue(const std::string& id) {
-    const Json job = {{"id", id},
-                      {"input", id + ".txt"},
-                      {"output", id + ".mp3"},
-                      {"params", {{"cfm_steps", options_.cfm_steps}}},
-                      {"pauses", {{"sentence_ms", 0}, {"paragraph_ms", 0}, {"scene_ms", 0}, {"chapter_ms", 0}}}};
+    Json job = new_job(id);
+    job["input"] = id + ".txt";
     redis_.connection().command({"XADD", "tts:q:normal", "*", "job", job.dump()});
   }
 
-  /// Waits until all jobs of @p ids are done. @throws std::runtime_error when one is not going to be.
-  void wait_for(std::set<std::string> ids) {
+  /// A short text that somebody waits for.
+  void request(const std::string& id, const std::string& text) {
+    Json job = new_job(id);
+    job["text"] = text;
+    job["class"] = "interactive";
+    redis_.connection().command({"XADD", "tts:q:high", "*", "job", job.dump()});
+  }
+
+  /// Waits until all jobs of @p ids are done. @param meanwhile called with every job that is done, and now and then
+  /// with an empty id. @throws std::runtime_error when one of any jobs is not going to be done.
+  void wait_for(std::set<std::string> ids, const std::function<void(const std::string&)>& meanwhile = {}) {
+    const auto tell = [&meanwhile](const std::string& id) {
+      if (meanwhile) {
+        meanwhile(id);
+      }
+    };
     while (!ids.empty()) {
+      tell({});
       for (const auto& [id, event, detail] : next_events()) {
         if (event == "done") {
           ids.erase(id);
+          tell(id);
         } else if (event == "dead" || event == "retry_wait" || event == "cancelled") {
           throw std::runtime_error("job " + id + " is " + event + ": " + detail);
         }
@@ -163,13 +181,32 @@ public:
     if (!fs::exists(book) || fs::file_size(book) == 0) {
       throw std::runtime_error("job " + id + " is done, but " + book.string() + " is missing or empty");
     }
-    return Json::parse(redis_.connection().command({"HGET", "tts:job:" + id, "result"}).text);
+    return Json::parse(field(id, "result"));
+  }
+
+  /// When a job that is done was added, claimed and finished: Unix time in milliseconds of Redis's clock.
+  struct Times {
+    std::int64_t added, claimed, finished;
+  };
+  [[nodiscard]] Times times(const std::string& id) {
+    const auto number = [&](const char* name) { return std::stoll(field(id, name)); }; // an entry's id begins with it
+    return {number("entry"), number("started_at"), number("finished_at")};
   }
 
 private:
   struct Event {
     std::string id, event, detail;
   };
+
+  [[nodiscard]] Json new_job(const std::string& id) const {
+    return {{"id", id},
+            {"output", id + ".mp3"},
+            {"params", {{"cfm_steps", options_.cfm_steps}}},
+            {"pauses", {{"sentence_ms", 0}, {"paragraph_ms", 0}, {"scene_ms", 0}, {"chapter_ms", 0}}}};
+  }
+  [[nodiscard]] std::string field(const std::string& id, const char* name) {
+    return redis_.connection().command({"HGET", "tts:job:" + id, name}).text;
+  }
 
   [[nodiscard]] std::string config() const { return folder_.path() / "audiobookd.toml"; }
   [[nodiscard]] fs::path log() const { return folder_.path() / "audiobookd.log"; }
@@ -231,6 +268,61 @@ std::vector<at::Device> devices_of(const std::string& names) {
   }
   return devices;
 }
+
+/// Short requests beside books: each comes a random time, 0.5 to 2.5 s, after the one before was answered.
+class Requests {
+public:
+  Requests(Service& service, int count) : service_(service), left_(count) { draw_next(); }
+
+  /// Sends the next request when its time has come. @param done a job that is done, or empty.
+  void look(const std::string& done) {
+    if (!open_.empty() && done == open_) {
+      const auto [added, claimed, finished] = service_.times(open_);
+      const Json result = service_.result(open_);
+      first_audio_ms_.push_back(static_cast<double>(claimed - added) + result.at("first_audio_ms").get<double>());
+      whole_ms_.push_back(static_cast<double>(finished - added));
+      open_.clear();
+      draw_next();
+    } else if (open_.empty() && left_ > 0 && Clock::now() >= next_) {
+      open_ = "request-" + std::to_string(--left_);
+      service_.request(open_, request_text(static_cast<unsigned>(1000 + left_)));
+    }
+  }
+
+  /// Waits for the one that is open. @return what was measured, from XADD on.
+  Json finish() {
+    if (!open_.empty()) {
+      service_.wait_for({open_}, [this](const std::string& id) { look(id); });
+    }
+    return {{"requests", first_audio_ms_.size()},
+            {"first_audio_ms", percentiles(first_audio_ms_)},
+            {"published_ms", percentiles(whole_ms_)}};
+  }
+
+private:
+  using Clock = std::chrono::steady_clock;
+
+  void draw_next() {
+    next_ = Clock::now() + std::chrono::milliseconds(std::uniform_int_distribution<int>(500, 2500)(random_));
+  }
+  static Json percentiles(std::vector<double> values) {
+    if (values.empty()) {
+      return nullptr;
+    }
+    std::sort(values.begin(), values.end());
+    const auto at = [&values](double share) { // the smallest value that so many do not exceed
+      return values[static_cast<std::size_t>(std::ceil(share * static_cast<double>(values.size()))) - 1];
+    };
+    return {{"p50", at(0.5)}, {"p95", at(0.95)}, {"max", values.back()}};
+  }
+
+  Service& service_;
+  int left_;
+  std::string open_; // sent and not yet answered
+  Clock::time_point next_;
+  std::mt19937 random_{1};
+  std::vector<double> first_audio_ms_, whole_ms_;
+};
 
 /// Where the wall clock of a single book went: before the engine could begin, while it delivered, after its last
 /// waveform (checks, chunk store, encoding), and outside the book (claim, publishing, events).
@@ -300,7 +392,8 @@ void bench_book(const Options& options) {
   for (const std::string& id : books) {
     service.enqueue(id);
   }
-  service.wait_for(books);
+  Requests requests(service, options.interactive);
+  service.wait_for(books, [&requests](const std::string& id) { requests.look(id); });
   const double seconds = options.cold ? start_meter.seconds() : meter.seconds();
 
   Json report = {{"checkpoint", options.checkpoint.filename().string()},
@@ -316,6 +409,9 @@ void bench_book(const Options& options) {
   add_results(report, service, books, seconds);
   if (!options.cold) {
     report["start_seconds"] = start_seconds; // until a first sentence was published
+  }
+  if (options.interactive > 0) {
+    report["interactive"] = requests.finish();
   }
   report["resources"] = {{"cpu_cores_used", (service.daemon().cpu_seconds() - cpu_before) / seconds},
                          {"peak_rss_gb", service.daemon().peak_rss_bytes() / 1e9}};

@@ -22,6 +22,8 @@ const char* const usage =
     "  --cfm-steps N              Euler steps; default 10\n"
     "  --urgent N                 engine: so many short utterances arrive one by one in a second run; their latency\n"
     "  --books N                  book: divided among so many jobs that run together; default 1\n"
+    "  --interactive N            book: short requests meanwhile, one after the other, at most N; how soon they are "
+    "heard\n"
     "  --cold                     book: the daemon's start and load count too\n"
     "  --shares                   where the GPU's time goes, by class of kernel and by name\n"
     "  --profile FILE             a trace (Chrome JSON) that https://ui.perfetto.dev opens\n"
@@ -87,6 +89,7 @@ Options parse_options(int argc, char** argv) {
                                                {"--cfm-steps", &options.cfm_steps},
                                                {"--urgent", &options.urgent},
                                                {"--books", &options.books},
+                                               {"--interactive", &options.interactive},
                                                {"--profile-seconds", &options.profile_seconds}};
   for (int i = 2; i < argc; ++i) {
     const std::string name = argv[i];

@@ -23,6 +23,7 @@ struct Options {
   int cache_pages = 1 << 20;
   int urgent = 0;                ///< `engine`: utterances that somebody waits for
   int books = 1;                 ///< the workload of `book` is divided among so many jobs
+  int interactive = 0;           ///< short requests that `book` sends while the books run
   bool cold = false;             ///< `book` counts the daemon's start and load too
   bool shares = false;           ///< print where a profiled run spends the GPU's time
   std::filesystem::path profile; ///< where its trace goes; empty: nowhere

@@ -71,6 +71,15 @@ std::string book_text(int utterances, unsigned seed) {
   return text;
 }
 
+std::string request_text(unsigned seed) {
+  std::mt19937 random(seed);
+  std::string text;
+  for (const std::size_t characters : {60, 120, 180}) {
+    text += (text.empty() ? "" : " ") + random_sentence(random, characters);
+  }
+  return text;
+}
+
 int longest_tokens(const engine::chatterbox::Config& config) { return std::min(700, config.t3.max_speech_tokens); }
 
 double audio_seconds(const std::vector<BenchUtterance>& utterances) {

@@ -24,6 +24,9 @@ std::vector<BenchUtterance> make_workload(int count, int max_tokens, unsigned se
 /// average).
 std::string book_text(int utterances, unsigned seed = 1);
 
+/// A paragraph of three sentences of 60, 120 and 180 characters (22 s), the first of which a daemon may render alone.
+std::string request_text(unsigned seed);
+
 /// The longest utterance of a workload for this model.
 int longest_tokens(const engine::chatterbox::Config& config);
 

@@ -40,6 +40,20 @@ std::vector<std::string> title_chapters(const jobs::Document& document) {
   return titles;
 }
 
+/// Marks the pieces that are heard in the first half minute; the others are done before these have been heard.
+void hurry_beginning(Book& book) {
+  constexpr int urgent_tokens = 750;
+  int tokens = 0;
+  for (const PlannedUtterance& place : book.utterances) {
+    Piece& piece = book.pieces[place.piece];
+    piece.utterance.urgent = true;
+    tokens += piece.predicted_tokens;
+    if (tokens >= urgent_tokens) {
+      return;
+    }
+  }
+}
+
 std::size_t count_words(std::string_view text) {
   std::size_t words = 0;
   bool inside = false;
@@ -56,6 +70,7 @@ std::size_t count_words(std::string_view text) {
 Book plan_book(const jobs::Document& document, const BookOptions& options, const Renderer& renderer) {
   jobs::ChunkerOptions chunker;
   chunker.predict_tokens = [&renderer](std::string_view text) { return renderer.predict_tokens(text); };
+  chunker.first_sentence_alone = options.is_interactive;
 
   Book book;
   book.title = document.title;
@@ -72,6 +87,9 @@ Book plan_book(const jobs::Document& document, const BookOptions& options, const
     }
     book.utterances.push_back({known->second, chunk.chapter, options.pauses.before(chunk.follows)});
     book.words += count_words(chunk.text);
+  }
+  if (options.is_interactive) {
+    hurry_beginning(book);
   }
   return book;
 }

@@ -21,6 +21,7 @@ struct BookOptions {
   std::string language = "en"; ///< BCP 47
   jobs::JobParams params;
   jobs::Pauses pauses;
+  bool is_interactive = false; ///< somebody waits for its beginning
 };
 
 /// Audio to render. Text that returns under the same circumstances is one piece, however often it is heard.
@@ -48,7 +49,8 @@ struct Book {
 };
 
 /// Cuts @p document into utterances and names their audio. Every chapter gets a title: its own, the document's for an
-/// untitled beginning, else "Chapter N".
+/// untitled beginning, else "Chapter N". When somebody waits, the first sentence is an utterance of its own and the
+/// first half minute is urgent.
 /// @throws std::invalid_argument naming a voice that is not loaded.
 [[nodiscard]] Book plan_book(const jobs::Document& document, const BookOptions& options, const Renderer& renderer);
 

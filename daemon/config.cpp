@@ -58,6 +58,7 @@ void read_queue(ConfigSection section, QueueConfig& queue) {
   section.read("heartbeat_s", queue.heartbeat_s, 0.05, 3600);
   section.read("lease_s", queue.lease_s, 0.15, 86400);
   section.read("max_jobs", queue.max_jobs, 1, 1000);
+  section.read("extra_high_jobs", queue.extra_high_jobs, 0, 1000);
   section.read("drain_seconds", queue.drain_seconds, 0, 86400);
   if (std::llround(1000 * queue.lease_s) < 3 * std::llround(1000 * queue.heartbeat_s)) {
     section.reject_section("lease_s must be at least three times heartbeat_s");
@@ -142,11 +143,12 @@ std::string describe(const Config& config) {
       << "\nmax_batch = " << engine.max_batch << "\nsynthesis_batch = " << engine.synthesis_batch
       << "\ngpu_memory_fraction = " << engine.gpu_memory_fraction << "\ncpu_threads = " << engine.cpu_threads
       << "\n\n[queue]\nheartbeat_s = " << queue.heartbeat_s << "\nlease_s = " << queue.lease_s
-      << "\nmax_jobs = " << queue.max_jobs << "\ndrain_seconds = " << queue.drain_seconds
-      << "\n\n[audio]\nbitrate_kbps = " << audio.mp3.bitrate_kbps << "\nquality = " << audio.mp3.quality
-      << "\nencoder_threads = " << audio.encoder_threads << "\npauses = { sentence_s = " << audio.pauses.sentence_s
-      << ", paragraph_s = " << audio.pauses.paragraph_s << ", scene_s = " << audio.pauses.scene_s
-      << ", chapter_s = " << audio.pauses.chapter_s << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
+      << "\nmax_jobs = " << queue.max_jobs << "\nextra_high_jobs = " << queue.extra_high_jobs
+      << "\ndrain_seconds = " << queue.drain_seconds << "\n\n[audio]\nbitrate_kbps = " << audio.mp3.bitrate_kbps
+      << "\nquality = " << audio.mp3.quality << "\nencoder_threads = " << audio.encoder_threads
+      << "\npauses = { sentence_s = " << audio.pauses.sentence_s << ", paragraph_s = " << audio.pauses.paragraph_s
+      << ", scene_s = " << audio.pauses.scene_s << ", chapter_s = " << audio.pauses.chapter_s
+      << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
   return out.str();
 }
 

@@ -37,6 +37,7 @@ struct QueueConfig {
   double heartbeat_s = 5;
   double lease_s = 30;
   int max_jobs = 8;          ///< open at once
+  int extra_high_jobs = 4;   ///< besides these, of the queue "high"
   double drain_seconds = 60; ///< for work in flight when the daemon is told to stop
 };
 

@@ -64,7 +64,9 @@ std::chrono::milliseconds milliseconds(double seconds) {
 }
 
 daemon::ServiceLimits limits_of(const daemon::Config& config) {
-  return {.max_jobs = config.queue.max_jobs, .drain = milliseconds(config.queue.drain_seconds)};
+  return {.max_jobs = config.queue.max_jobs,
+          .extra_high_jobs = config.queue.extra_high_jobs,
+          .drain = milliseconds(config.queue.drain_seconds)};
 }
 
 std::unique_ptr<daemon::Renderer> load_engine(engine::EngineOptions options) {

@@ -16,6 +16,9 @@ namespace {
 constexpr std::chrono::milliseconds first_wait{100};
 constexpr std::chrono::milliseconds longest_wait{5000};
 
+/// Before what priority_of() gives to any queue.
+constexpr int interactive_priority = -1;
+
 /// The queue said that the job is not ours any more.
 class LeaseGone : public std::exception {};
 
@@ -90,7 +93,8 @@ void RenderJob::hurry() { stop_.request_stop(); }
 
 jobs::Progress RenderJob::progress() {
   const double fraction = progress_->fraction();
-  return {.fraction = fraction, .eta_s = eta_.update(fraction, Eta::Clock::now())};
+  return {
+      .fraction = fraction, .eta_s = eta_.update(fraction, Eta::Clock::now()), .first_audio = progress_->first_audio()};
 }
 
 /// Repeats @p call while the queue is unavailable. Once the job is to stop, the next such answer is thrown.
@@ -176,12 +180,13 @@ BookRequest RenderJob::make_request() const {
   request.options = {.voice = job.voice,
                      .language = job.language,
                      .params = job.params,
-                     .pauses = merge(job.pauses, with_.defaults.pauses)};
+                     .pauses = merge(job.pauses, with_.defaults.pauses),
+                     .is_interactive = job.job_class == jobs::JobClass::interactive};
   request.mp3 = merge(job.format, with_.defaults.mp3);
   request.title = job.title;
   request.author = job.author;
   request.fallback_title = std::filesystem::path(job.output).stem().string();
-  request.priority = priority_of(claimed_.queue);
+  request.priority = request.options.is_interactive ? interactive_priority : priority_of(claimed_.queue);
   return request;
 }
 

@@ -29,7 +29,8 @@ std::string host_name() {
 } // namespace
 
 RenderService::RenderService(const ServiceParts& parts, const ServiceSettings& settings)
-    : parts_(parts), heartbeat_(settings.heartbeat), max_jobs_(settings.limits.max_jobs), drain_(settings.limits.drain),
+    : parts_(parts), heartbeat_(settings.heartbeat), max_jobs_(settings.limits.max_jobs),
+      extra_high_jobs_(settings.limits.extra_high_jobs), drain_(settings.limits.drain),
       pool_(parts.renderer, parts.store, pool_options(parts.renderer.info())),
       surroundings_{.queue = parts.queue,
                     .studio = {parts.renderer, pool_, parts.store, parts.encoders},
@@ -40,6 +41,7 @@ RenderService::RenderService(const ServiceParts& parts, const ServiceSettings& s
 
 void RenderService::set_limits(const ServiceLimits& limits) {
   max_jobs_ = limits.max_jobs;
+  extra_high_jobs_ = limits.extra_high_jobs;
   drain_ = limits.drain;
 }
 
@@ -124,12 +126,19 @@ void RenderService::maintain_queue() {
 }
 
 void RenderService::claim_jobs(const std::stop_token& stop) {
-  while (!stop.stop_requested() && !engine_.has_ended() && std::ssize(open_jobs_) < max_jobs_) {
-    auto claimed = parts_.queue.claim();
-    if (!claimed) {
-      return;
+  const auto claim_up_to = [&](int most, std::string_view lowest) {
+    while (!stop.stop_requested() && !engine_.has_ended() && std::ssize(open_jobs_) < most) {
+      auto claimed = parts_.queue.claim(lowest);
+      if (!claimed) {
+        return;
+      }
+      open_jobs_.push_back({std::make_unique<RenderJob>(std::move(*claimed), surroundings_)});
     }
-    open_jobs_.push_back({std::make_unique<RenderJob>(std::move(*claimed), surroundings_)});
+  };
+  const auto& queues = jobs::QueueCounts::names;
+  claim_up_to(max_jobs_, queues.back());
+  if (std::ssize(open_jobs_) >= max_jobs_) {
+    claim_up_to(max_jobs_ + extra_high_jobs_, queues.front());
   }
 }
 

@@ -29,6 +29,7 @@ namespace audiobookd::daemon {
 /// What can change while the service runs.
 struct ServiceLimits {
   int max_jobs = 8;                        ///< open at once
+  int extra_high_jobs = 4;                 ///< besides these, of the queue "high"
   std::chrono::milliseconds drain{60'000}; ///< for work in flight when told to stop
 };
 
@@ -91,6 +92,7 @@ private:
   const ServiceParts parts_;
   const std::chrono::milliseconds heartbeat_;
   std::atomic<int> max_jobs_;
+  std::atomic<int> extra_high_jobs_;
   std::atomic<std::chrono::milliseconds> drain_;
   UtterancePool pool_;
   const JobSurroundings surroundings_;

@@ -11,11 +11,23 @@
 namespace audiobookd::jobs {
 namespace {
 
-/// @param paragraph its index in @p chapter.
+/// The parts of @p text that become chunks. @param comes_first nothing is heard before it.
+std::vector<std::string_view> cut(std::string_view text, bool comes_first, const ChunkerOptions& options) {
+  if (!comes_first || !options.first_sentence_alone) {
+    return cut_paragraph(text, options);
+  }
+  const std::string_view beginning = first_sentence(text, options);
+  std::vector<std::string_view> pieces = cut_paragraph(beginning, options);
+  const std::vector<std::string_view> rest = cut_paragraph(text.substr(beginning.size()), options);
+  pieces.insert(pieces.end(), rest.begin(), rest.end());
+  return pieces;
+}
+
+/// @param paragraph its index in @p chapter. @param comes_first nothing is heard before it.
 void append_paragraph(std::vector<Chunk>& chunks, const Chapter& chapter, std::size_t paragraph,
-                      std::map<std::string_view, int>& occurrences, const ChunkerOptions& options) {
+                      std::map<std::string_view, int>& occurrences, bool comes_first, const ChunkerOptions& options) {
   const auto& [text, kind] = chapter.paragraphs[paragraph];
-  for (const std::string_view piece : cut_paragraph(text, options)) {
+  for (const std::string_view piece : cut(text, comes_first, options)) {
     Chunk& chunk = chunks.emplace_back();
     chunk.text = piece;
     chunk.paragraph = paragraph;
@@ -29,13 +41,13 @@ void append_paragraph(std::vector<Chunk>& chunks, const Chapter& chapter, std::s
   }
 }
 
-/// The chunks of @p chapter, without their Chunk::chapter.
-std::vector<Chunk> chunk_chapter(const Chapter& chapter, const ChunkerOptions& options) {
+/// The chunks of @p chapter, without their Chunk::chapter. @param comes_first nothing is heard before it.
+std::vector<Chunk> chunk_chapter(const Chapter& chapter, bool comes_first, const ChunkerOptions& options) {
   std::vector<Chunk> chunks;
   std::map<std::string_view, int> occurrences;
   for (std::size_t i = 0; i < chapter.paragraphs.size(); ++i) {
     if (chapter.paragraphs[i].kind != ParagraphKind::scene_break) {
-      append_paragraph(chunks, chapter, i, occurrences, options);
+      append_paragraph(chunks, chapter, i, occurrences, comes_first && chunks.empty(), options);
     } else if (!chunks.empty()) {
       chunks.back().follows = Follows::scene;
     }
@@ -65,7 +77,7 @@ std::vector<Chunk> chunk_document(const Document& document, const ChunkerOptions
   }
   std::vector<Chunk> chunks;
   for (std::size_t i = 0; i < document.chapters.size(); ++i) {
-    for (Chunk& chunk : chunk_chapter(document.chapters[i], options)) {
+    for (Chunk& chunk : chunk_chapter(document.chapters[i], chunks.empty(), options)) {
       chunk.chapter = i;
       chunks.push_back(std::move(chunk));
     }

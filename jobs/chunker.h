@@ -50,6 +50,8 @@ struct ChunkerOptions {
   /// Very short utterances make the model babble: chunks below this many characters (code points) join a neighbour of
   /// their paragraph, even if that means to cut the neighbour elsewhere than at a sentence.
   int min_characters = 20;
+  /// The first sentence of a document that begins with a longer paragraph is a chunk of its own: it is heard sooner.
+  bool first_sentence_alone = false;
   /// Speech tokens that a text will take. Required. Longer text must not be predicted to take fewer tokens than a part
   /// of it.
   std::function<int(std::string_view)> predict_tokens;

@@ -130,6 +130,9 @@ void read_pauses(const JsonFields& fields, JobPauses& pauses) {
 }
 
 void read_scheduling(const JsonFields& fields, Job& job) {
+  constexpr std::array classes = {JobClass::book, JobClass::interactive};
+  if (const auto index = fields.choice("class", {"book", "interactive"}))
+    job.job_class = classes.at(*index);
   job.max_attempts = fields.integer("max_attempts", {1, 100}).value_or(job.max_attempts);
   job.not_before_s = fields.unix_time("not_before");
   job.idempotency_key = name_field(fields, "idempotency_key").value_or("");
@@ -153,10 +156,11 @@ void check_version(const nlohmann::json& object, const std::string& id) {
 }
 
 Job read_job(const nlohmann::json& object, std::string_view entry_id) {
-  const JsonFields fields(
-      object, "", {"v",      "id",       "input",    "text",         "output",     "if_exists",       "title",
-                   "author", "cover",    "language", "voice",        "model",      "params",          "format",
-                   "split",  "chapters", "pauses",   "max_attempts", "not_before", "idempotency_key", "metadata"});
+  const JsonFields fields(object, "",
+                          {"v",       "id",       "input",    "text",  "output",       "if_exists",  "title",
+                           "author",  "cover",    "language", "voice", "model",        "params",     "format",
+                           "split",   "chapters", "pauses",   "class", "max_attempts", "not_before", "idempotency_key",
+                           "metadata"});
   Job job;
   job.v = fields.integer("v", {1, job_version}).value_or(job.v);
   job.id = name_field(fields, "id").value_or(std::string(entry_id));

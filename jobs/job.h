@@ -48,6 +48,12 @@ private:
 /// What happens when the output exists already.
 enum class IfExists { fail, replace, skip };
 
+/// Who waits for a job.
+enum class JobClass {
+  book,       ///< nobody: it shares the machine for the most speed altogether
+  interactive ///< somebody who wants to hear its beginning soon, before the books' next utterances
+};
+
 /// How the voice speaks. An absent value is the model's default. Ranges are inclusive unless said otherwise.
 struct JobParams {
   std::optional<float> exaggeration;       ///< [0, 2]
@@ -92,6 +98,7 @@ struct Job {
   JobParams params;
   JobFormat format;
   JobPauses pauses;
+  JobClass job_class = JobClass::book;
   int max_attempts = 3;                     ///< [1, 100]
   std::optional<std::int64_t> not_before_s; ///< Unix time
   std::string idempotency_key;              ///< same alphabet as id, or empty

@@ -213,4 +213,18 @@ std::vector<std::string_view> cut_paragraph(std::string_view paragraph, const Ch
   return ParagraphCutter(paragraph, options).cut();
 }
 
+std::string_view first_sentence(std::string_view paragraph, const ChunkerOptions& options) {
+  const auto is_long_enough = [&options](std::string_view part) {
+    return count_characters(trimmed(part)) >= static_cast<std::size_t>(std::max(1, options.min_characters));
+  };
+  for (const Break& place : find_breaks(paragraph)) {
+    const bool is_sentence = place.rank == BreakRank::sentences || place.rank == BreakRank::quoted_sentences;
+    if (is_sentence && is_long_enough(paragraph.substr(0, place.offset)) &&
+        is_long_enough(paragraph.substr(place.offset))) {
+      return paragraph.substr(0, place.offset);
+    }
+  }
+  return paragraph;
+}
+
 } // namespace audiobookd::jobs

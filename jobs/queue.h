@@ -51,6 +51,8 @@ struct ClaimedJob {
 struct Progress {
   double fraction = 0;           ///< [0, 1]
   std::optional<double> eta_s{}; ///< seconds still needed, if known
+  /// How long after the claim the first utterance was rendered, if it was.
+  std::optional<std::chrono::milliseconds> first_audio{};
 };
 
 /// Whether the caller still owns a job.
@@ -117,9 +119,11 @@ public:
 
   /// The next job in strict priority order, leased to this worker; nothing if none is ready, everything is paused, or
   /// this worker runs a suspect. Registers and buries on the way what it must.
+  /// @param lowest the last of QueueCounts::names that is looked at.
   /// Every lease must be ended by complete(), fail() or release(), or kept until a call says it is lost or cancelled:
   /// whether this worker is idle, and may run a suspect, is known from its open leases.
-  virtual std::optional<ClaimedJob> claim() = 0;
+  virtual std::optional<ClaimedJob> claim(std::string_view lowest) = 0;
+  std::optional<ClaimedJob> claim() { return claim(QueueCounts::names.back()); }
 
   /// Keeps the lease and tells users how far it is. Call every heartbeat period, for each lease.
   virtual LeaseState heartbeat(const Lease& lease, const Progress& progress) = 0;

@@ -200,7 +200,7 @@ bool RedisQueue::runs_suspect() const {
   return std::any_of(held_.begin(), held_.end(), [](const auto& lease) { return lease.second; });
 }
 
-std::optional<ClaimedJob> RedisQueue::claim() {
+std::optional<ClaimedJob> RedisQueue::claim(std::string_view lowest) {
   const std::lock_guard lock(mutex_);
   if (runs_suspect())
     return std::nullopt;
@@ -208,9 +208,9 @@ std::optional<ClaimedJob> RedisQueue::claim() {
     if (claim_token_.empty()) // else the reply to the last call was lost: asking with its token gives its job
       claim_token_ = random_hex();
     const RedisValue reply =
-        run(scripts::claim,
-            {settings_.worker, claim_token_, std::to_string(job_version), number(settings_.lease),
-             held_.empty() ? "1" : "0", number(settings_.suspect_patience), number(settings_.ended_retention)});
+        run(scripts::claim, {settings_.worker, claim_token_, std::to_string(job_version), number(settings_.lease),
+                             held_.empty() ? "1" : "0", number(settings_.suspect_patience),
+                             number(settings_.ended_retention), std::string(lowest)});
     const std::string token = std::exchange(claim_token_, "");
     const std::string& answer = reply.at(0).text;
     if (answer == "intake")
@@ -240,18 +240,21 @@ std::optional<ClaimedJob> RedisQueue::accept(const RedisValue& reply, const std:
 
 LeaseState RedisQueue::heartbeat(const Lease& lease, const Progress& progress) {
   const std::string eta = progress.eta_s ? decimal(*progress.eta_s, 0) : "";
-  return keep_lease(lease, {"running", decimal(progress.fraction, 4), eta, ""});
+  const std::string first_audio = progress.first_audio ? number(*progress.first_audio) : "";
+  return keep_lease(lease, {"running", decimal(progress.fraction, 4), eta, ""}, first_audio);
 }
 
 LeaseState RedisQueue::begin_commit(const Lease& lease, std::string_view fingerprint) {
-  return keep_lease(lease, {"committing", "", "", std::string(fingerprint)});
+  return keep_lease(lease, {"committing", "", "", std::string(fingerprint)}, "");
 }
 
-LeaseState RedisQueue::keep_lease(const Lease& lease, const std::vector<std::string>& phase_progress_eta_commit) {
+LeaseState RedisQueue::keep_lease(const Lease& lease, const std::vector<std::string>& phase_progress_eta_commit,
+                                  const std::string& first_audio_ms) {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> arguments = {lease.id, lease.owner, lease.token};
   arguments.insert(arguments.end(), phase_progress_eta_commit.begin(), phase_progress_eta_commit.end());
   arguments.push_back(number(settings_.ended_retention));
+  arguments.push_back(first_audio_ms);
   const LeaseState state = to_lease_state(run(scripts::heartbeat, arguments));
   if (state != LeaseState::held)
     held_.erase(lease.token);

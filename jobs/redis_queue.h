@@ -48,7 +48,8 @@ public:
   [[nodiscard]] const std::string& worker() const noexcept { return settings_.worker; }
 
   std::vector<IntakeReport> intake() override;
-  std::optional<ClaimedJob> claim() override;
+  using Queue::claim;
+  std::optional<ClaimedJob> claim(std::string_view lowest) override;
   LeaseState heartbeat(const Lease& lease, const Progress& progress) override;
   LeaseState begin_commit(const Lease& lease, std::string_view fingerprint) override;
   LeaseState complete(const Lease& lease, std::string_view result_json) override;
@@ -72,7 +73,8 @@ private:
                               bool advance);
   std::optional<ClaimedJob> accept(const RedisValue& reply, const std::string& token);
   std::string fail_lease(const Lease& lease, std::string_view error, FailureKind kind);
-  LeaseState keep_lease(const Lease& lease, const std::vector<std::string>& phase_progress_eta_commit);
+  LeaseState keep_lease(const Lease& lease, const std::vector<std::string>& phase_progress_eta_commit,
+                        const std::string& first_audio_ms);
   [[nodiscard]] bool runs_suspect() const;
 
   [[nodiscard]] std::string key(std::string_view name) const { return settings_.prefix + std::string(name); }

@@ -1,5 +1,5 @@
 -- CLAIM: leases the next job, in strict priority order, to one worker.
-local owner, token, known_v, lease_ms, is_idle, patience_ms, retention_s = unpack(ARGV)
+local owner, token, known_v, lease_ms, is_idle, patience_ms, retention_s, lowest = unpack(ARGV)
 known_v, lease_ms, patience_ms = tonumber(known_v), tonumber(lease_ms), tonumber(patience_ms)
 
 local function answer_of(id, job, payload)
@@ -103,5 +103,6 @@ for _, queue in ipairs(queues) do
     local answer = next_of(queue)
     if answer then return answer end
   end
+  if queue == lowest then break end
 end
 return {'none'}

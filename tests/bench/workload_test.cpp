@@ -39,6 +39,9 @@ TEST(BenchWorkload, ABookIsOneParagraphForEveryUtteranceAndNoneIsTooLong) {
 
 TEST(BenchWorkload, DependsOnTheSeedAlone) {
   EXPECT_EQ(book_text(5, 3), book_text(5, 3));
+  EXPECT_EQ(request_text(3), request_text(3));
+  EXPECT_NE(request_text(3), request_text(4));
+  EXPECT_EQ(request_text(3).size(), 60u + 1 + 120 + 1 + 180);
   EXPECT_NE(book_text(5, 3), book_text(5, 4));
 }
 

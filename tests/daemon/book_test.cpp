@@ -139,6 +139,28 @@ TEST_F(BookTest, TheDurationIsTheSumOfUtterancesAndPauses) {
   EXPECT_EQ(outcome.report.chapters, 4u);
 }
 
+TEST_F(BookTest, WhoeverWaitsHearsTheFirstSentenceAloneAndTheFirstHalfMinuteIsUrgent) {
+  const std::string text = "Somebody waits for this sentence. Then he hears another one. And at last a third.\n\n" +
+                           testing::sample_text(30);
+  const jobs::Document document = jobs::parse_document(text, "book.txt");
+  const testing::FakeRenderer renderer;
+  EXPECT_TRUE(std::ranges::none_of(plan_book(document, {}, renderer).pieces,
+                                   [](const Piece& piece) { return piece.utterance.urgent; }));
+  BookOptions options;
+  options.is_interactive = true;
+  const Book book = plan_book(document, options, renderer);
+  EXPECT_EQ(book.pieces[0].utterance.text, "Somebody waits for this sentence.");
+  EXPECT_EQ(book.pieces[1].utterance.text, "Then he hears another one. And at last a third.");
+  int urgent_tokens = 0;
+  for (const Piece& piece : book.pieces) {
+    urgent_tokens += piece.utterance.urgent ? piece.predicted_tokens : 0;
+  }
+  EXPECT_TRUE(book.pieces[0].utterance.urgent);
+  EXPECT_FALSE(book.pieces.back().utterance.urgent);
+  EXPECT_GE(urgent_tokens, 750);
+  EXPECT_LT(urgent_tokens, 750 + 390);
+}
+
 TEST_F(BookTest, TheReportIsJsonWithEverythingPeopleAskFor) {
   const auto json = nlohmann::json::parse(render("a", request()).report.to_json());
   EXPECT_EQ(json.at("utterances").get<int>(), json.at("rendered").get<int>() + json.at("reused").get<int>());

@@ -243,11 +243,12 @@ std::vector<jobs::IntakeReport> FakeQueue::intake() {
   return {};
 }
 
-std::optional<jobs::ClaimedJob> FakeQueue::claim() {
+std::optional<jobs::ClaimedJob> FakeQueue::claim(std::string_view lowest) {
   const std::lock_guard lock(mutex_);
   check_available();
   for (auto& [id, record] : records_) {
-    if (record.state == "queued" && record.releases == 0) {
+    const auto rank = [](std::string_view queue) { return std::ranges::find(jobs::QueueCounts::names, queue); };
+    if (record.state == "queued" && record.releases == 0 && rank(record.queue) <= rank(lowest)) {
       record.state = "running";
       record.token = id + "-" + std::to_string(++record.attempts);
       changed_.notify_all();

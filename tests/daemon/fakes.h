@@ -124,7 +124,8 @@ public:
   [[nodiscard]] bool has_retired() const;
 
   std::vector<jobs::IntakeReport> intake() override;
-  std::optional<jobs::ClaimedJob> claim() override;
+  using Queue::claim;
+  std::optional<jobs::ClaimedJob> claim(std::string_view lowest) override;
   jobs::LeaseState heartbeat(const jobs::Lease& lease, const jobs::Progress& progress) override;
   jobs::LeaseState begin_commit(const jobs::Lease& lease, std::string_view fingerprint) override;
   jobs::LeaseState complete(const jobs::Lease& lease, std::string_view result_json) override;

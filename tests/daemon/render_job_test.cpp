@@ -208,6 +208,35 @@ TEST_F(RenderJobTest, AnOutputThatTheEarlierAttemptDidNotMakeIsNotTakenForIts) {
   EXPECT_EQ(output(), "by somebody else");
 }
 
+TEST_F(RenderJobTest, AnInteractiveJobGoesBeforeTheHighQueueAndItsBeginningCanBeAskedForApart) {
+  UtterancePool pool(renderer_, store_, {}); // this test is its engine
+  const JobSurroundings surroundings{.queue = queue_,
+                                     .studio = {renderer_, pool, store_, encoders_},
+                                     .storage = storage_,
+                                     .defaults = {},
+                                     .on_end = [] {}};
+  std::vector<std::unique_ptr<RenderJob>> open;
+  for (const std::string queue : {"high", "low"}) {
+    jobs::Job inline_job = job();
+    inline_job.id = queue;
+    inline_job.input.clear();
+    inline_job.text = queue + " is what this says.\n\n" + queue + " is what it says again.\n";
+    inline_job.output = queue + ".mp3";
+    inline_job.job_class = queue == "low" ? jobs::JobClass::interactive : jobs::JobClass::book;
+    queue_.add(inline_job, queue);
+    open.push_back(std::make_unique<RenderJob>(queue_.claim().value(), surroundings));
+    renderer_.wait_notified(open.size()); // by the pool, that the book is open
+  }
+  const auto urgent = pool.next_urgent(1);
+  ASSERT_EQ(urgent.size(), 1u);
+  EXPECT_EQ(urgent[0].text, "low is what this says.");
+  EXPECT_EQ(pool.next(1).at(0).text, "low is what it says again.");
+  EXPECT_EQ(pool.next(1).at(0).text.substr(0, 4), "high");
+  for (const auto& render : open) {
+    render->hurry();
+  }
+}
+
 TEST_F(RenderJobTest, UtterancesOfAHigherQueueGoFirst) {
   UtterancePool pool(renderer_, store_, {}); // this test is its engine
   const JobSurroundings surroundings{.queue = queue_,

@@ -116,6 +116,27 @@ TEST_F(RenderServiceTest, NoMoreJobsAreOpenThanAllowedUntilTheLimitIsRaised) {
   stop();
 }
 
+TEST_F(RenderServiceTest, JobsOfTheHighQueueFindPlacesBesideAsManyBooksAsAllowed) {
+  renderer_.hold();
+  add("a");
+  start({.max_jobs = 1, .extra_high_jobs = 1});
+  queue_.wait_for_state("a", "running");
+  add("b");
+  for (const char* id : {"c", "d"}) {
+    add(id);
+    queue_.change(id, [](auto& record) { record.queue = "high"; });
+  }
+  queue_.wait_for_state("c", "running");
+  queue_.wait_for("a", [](const auto& record) { return record.heartbeats > 3; });
+  EXPECT_EQ(queue_.record("b").state, "queued");
+  EXPECT_EQ(queue_.record("d").state, "queued");
+  renderer_.let_go();
+  for (const char* id : {"a", "b", "c", "d"}) {
+    queue_.wait_for_state(id, "done");
+  }
+  stop();
+}
+
 TEST_F(RenderServiceTest, AFailedJobDoesNotDisturbTheNext) {
   jobs::Job lost;
   lost.id = "a";

@@ -96,6 +96,22 @@ TEST(Chunker, ChunksOfAParagraphAreEvenlyFilled) {
             (Strings{"Aaaa aaaa. Bbbb bbbb.", "Cccc cccc. Dddd dddd."}));
 }
 
+TEST(Chunker, TheFirstSentenceOfADocumentCanStandAlone) {
+  ChunkerOptions options = cap(35);
+  options.first_sentence_alone = true;
+  EXPECT_EQ(cut("Aaaa aaaa. Bbbb bbbb. Cccc cccc. Dddd dddd.", options),
+            (Strings{"Aaaa aaaa.", "Bbbb bbbb. Cccc cccc. Dddd dddd."}));
+  options.min_characters = 12;
+  EXPECT_EQ(cut("Aaaa aaaa. Bbbb bbbb. Cccc cccc. Dddd dddd.", options),
+            (Strings{"Aaaa aaaa. Bbbb bbbb.", "Cccc cccc. Dddd dddd."}))
+      << "what is too short takes a second one";
+  EXPECT_EQ(cut("Aaaa aaaa aaaa. Bbbb.", options), Strings{"Aaaa aaaa aaaa. Bbbb."}) << "the rest would be too short";
+  Document document = one_paragraph("The Title", ParagraphKind::heading);
+  document.chapters[0].paragraphs.push_back({.text = "Aaaa aaaa aa. Bbbb bbbb bb.", .kind = ParagraphKind::body});
+  EXPECT_EQ(texts(chunk_document(document, options)), (Strings{"The Title", "Aaaa aaaa aa. Bbbb bbbb bb."}));
+  expect_promises(document, options);
+}
+
 TEST(Chunker, SpeechIsKeptWhole) {
   EXPECT_EQ(cut("He rose up. “Sit down. Eat now. I will tell you,” she said. He ate.", cap(55)),
             (Strings{"He rose up.", "“Sit down. Eat now. I will tell you,” she said. He ate."}));

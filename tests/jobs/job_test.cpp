@@ -33,6 +33,7 @@ TEST(Job, MinimalJobGetsDefaultsAndTheEntryIdAsName) {
   EXPECT_EQ(job.output, "a.mp3");
   EXPECT_FALSE(job.text);
   EXPECT_EQ(job.if_exists, IfExists::fail);
+  EXPECT_EQ(job.job_class, JobClass::book);
   EXPECT_EQ(job.language, "en");
   EXPECT_EQ(job.voice, "default");
   EXPECT_EQ(job.max_attempts, 3);
@@ -43,7 +44,7 @@ TEST(Job, MinimalJobGetsDefaultsAndTheEntryIdAsName) {
 
 TEST(Job, EveryFieldIsRead) {
   const Job job = parse(R"({"v":1,"id":"war-and_peace.1","text":"Well, Prince.","output":"b/war.mp3",
-    "if_exists":"replace","title":"War and Peace","author":"Leo Tolstoy","language":"en-GB","voice":"narrator",
+    "if_exists":"replace","class":"interactive","title":"War and Peace","author":"Leo Tolstoy","language":"en-GB","voice":"narrator",
     "model":"chatterbox","params":{"exaggeration":0.25,"cfg_weight":0,"temperature":1,"repetition_penalty":1.5,
     "min_p":0.125,"top_k":40,"top_p":0.5,"cfm_steps":5,"seed":18446744073709551615},"format":{"codec":"mp3","bitrate_kbps":64},
     "split":"single","pauses":{"sentence_ms":1,"paragraph_ms":2,"scene_ms":3,"chapter_ms":4},"max_attempts":7,
@@ -53,6 +54,7 @@ TEST(Job, EveryFieldIsRead) {
   EXPECT_EQ(job.input, "");
   EXPECT_EQ(job.output, "b/war.mp3");
   EXPECT_EQ(job.if_exists, IfExists::replace);
+  EXPECT_EQ(job.job_class, JobClass::interactive);
   EXPECT_EQ(job.title, "War and Peace");
   EXPECT_EQ(job.author, "Leo Tolstoy");
   EXPECT_EQ(job.language, "en-GB");
@@ -109,6 +111,7 @@ TEST(Job, EveryMistakeIsNamed) {
       {R"({"input":"a","output":"s3://bucket/a"})", {"output", "s3://bucket/a", "not support"}},
       {R"({"input":"a","output":"folder/"})", {"output", "folder/"}},
       {with(R"("if_exists":"overwrite")"), {"if_exists", "overwrite", "replace"}},
+      {with(R"("class":"urgent")"), {"class", "urgent", "interactive"}},
       {with(R"("language":"e n")"), {"language", "e n"}},
       {with(R"("voice":"../x")"), {"voice", "../x"}},
       {with(R"("params":3)"), {"params", "object", "3"}},

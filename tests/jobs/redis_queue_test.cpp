@@ -275,6 +275,30 @@ TEST_F(RedisLease, HeartbeatShowsProgressAndEta) {
   EXPECT_EQ(field("book", "eta"), "");
 }
 
+TEST_F(RedisLease, HeartbeatShowsWhenTheBeginningCouldBeHeard) {
+  const auto worker = make_worker("a");
+  add_job("normal", "book");
+  const auto claimed = worker->claim();
+  EXPECT_EQ(worker->heartbeat(claimed->lease, {}), LeaseState::held);
+  EXPECT_EQ(field("book", "first_audio_ms"), "");
+  EXPECT_EQ(worker->heartbeat(claimed->lease, {0.5, std::nullopt, milliseconds(830)}), LeaseState::held);
+  EXPECT_EQ(worker->begin_commit(claimed->lease, "sha:1"), LeaseState::held);
+  EXPECT_EQ(field("book", "first_audio_ms"), "830");
+}
+
+TEST_F(RedisLease, AClaimCanBeLimitedToHigherQueues) {
+  const auto worker = make_worker("a");
+  add_job("low", "third");
+  add_job("normal", "second");
+  EXPECT_FALSE(worker->claim("high"));
+  add_job("high", "first");
+  EXPECT_EQ(worker->claim("high")->lease.id, "first");
+  EXPECT_FALSE(worker->claim("high"));
+  EXPECT_EQ(worker->claim("normal")->lease.id, "second");
+  EXPECT_FALSE(worker->claim("normal"));
+  EXPECT_EQ(worker->claim()->lease.id, "third");
+}
+
 TEST_F(RedisLease, HeartbeatMakesTheLeaseYoungAgain) {
   const auto worker = make_worker("a");
   add_job("normal", "book");
