@@ -280,9 +280,9 @@ std::unique_ptr<Renderer> load_on(engine::EngineOptions options, const std::stri
   const engine::EngineInfo& info = renderer->info();
   spdlog::info("device {}: {}, {}, batch {}, {} utterances at a time in S3Gen{}", device, info.device, info.dtype,
                info.max_batch, info.synthesis_batch,
-               info.memory.total() == 0 ? ""
-                                                : fmt::format(", memory in use will be {:.1f} GB",
-                                                              static_cast<double>(info.memory.total()) / 1e9));
+               info.memory.total() == 0
+                   ? ""
+                   : fmt::format(", memory in use will be {:.1f} GB", static_cast<double>(info.memory.total()) / 1e9));
   return renderer;
 }
 

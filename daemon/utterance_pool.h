@@ -7,8 +7,8 @@
 // them, and while too many wait, the engine is offered nothing.
 //
 // Threads: the WorkSource and Sink functions belong to the engine's threads (several at once where it is several
-// engines), everything else to any. Book tickets must be gone before the pool is destroyed, and the engine must have left
-// run().
+// engines), everything else to any. Book tickets must be gone before the pool is destroyed, and the engine must have
+// left run().
 #pragma once
 
 #include "daemon/book.h"
@@ -38,8 +38,8 @@ namespace audiobookd::daemon {
 class BookTicket;
 
 struct PoolOptions {
-  std::size_t read_ahead = 64; ///< pieces of one book from its first missing one on that are offered; twice the batch
-  std::size_t store_threads = 2;  ///< that check waveforms and put them into the store
+  std::size_t read_ahead = 64;   ///< pieces of one book from its first missing one on that are offered; twice the batch
+  std::size_t store_threads = 2; ///< that check waveforms and put them into the store
   std::size_t store_backlog = 64; ///< results waiting for those threads beyond which nothing more is offered
   int max_retries = 2;            ///< of one piece, each with other random numbers
 };
@@ -95,11 +95,11 @@ private:
     const int priority;
     const std::shared_ptr<BookProgress> progress;
     std::vector<Slot> slots;
-    std::vector<std::size_t> todo;               // pieces missing at the start, in reading order
-    std::size_t window_begin = 0;                // index into todo: everything before is delivered
-    std::size_t window_end = 0;                  // index into todo: everything before was ready once
+    std::vector<std::size_t> todo;                // pieces missing at the start, in reading order
+    std::size_t window_begin = 0;                 // index into todo: everything before is delivered
+    std::size_t window_end = 0;                   // index into todo: everything before was ready once
     std::set<std::pair<bool, std::size_t>> ready; // (is new, piece): what is tried again goes first
-    std::int64_t credit = 0;                     // tokens it may still take in this round
+    std::int64_t credit = 0;                      // tokens it may still take in this round
     std::size_t rendered = 0;
     std::optional<Clock::time_point> last_delivery;
     std::exception_ptr failure;
