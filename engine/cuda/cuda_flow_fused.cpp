@@ -111,7 +111,7 @@ at::Tensor FusedFlow::run(const Stage& stage, const at::Tensor& x, const at::Ten
                           const GuidedRows& rows) const {
   const auto count = static_cast<int>(rows.total());
   const at::Tensor y = convolve(stage.first, x, time_bias, rows);
-  const at::Tensor residual = at::empty({count, fused_channels}, x.options().dtype(at::kFloat));
+  const at::Tensor residual = at::empty({fused_residual_size(count)}, x.options().dtype(at::kFloat));
   at::Tensor qkv = at::empty({count, 3 * fused_inner}, x.options());
   const Entrance& in = stage.entrance;
   fused_entrance({bf16(in.weights),

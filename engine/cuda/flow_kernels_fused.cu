@@ -34,7 +34,7 @@ void launch(FusedParams& params, cudaStream_t stream) {
 }
 
 CUtensorMap tile_map(const __nv_bfloat16* data, int rows, int columns) {
-  return matrix_map(data, rows, columns, tile_rows, tile_depth);
+  return matrix_map(data, rows, columns, group_rows, tile_depth);
 }
 
 } // namespace
@@ -74,7 +74,7 @@ void fused_entrance(const FusedEntrance& layer, const Rows& y, const Rows& x, co
   params.addend = layer.shortcut_bias;
   params.projection_bias = layer.projection_bias;
   params.residual = residual;
-  params.out = qkv;
+  params.projections = tile_map(qkv, rows, 3 * fused_inner);
   params.rows = rows;
   launch<Chain::entrance>(params, stream);
 }
@@ -90,11 +90,12 @@ void fused_block(const FusedBlock& layer, const __nv_bfloat16* attended, float* 
   params.addend = layer.narrow_bias;
   params.projection_bias = layer.projection_bias;
   params.residual = residual;
-  params.out = out;
   params.rows = rows;
   if (layer.projection_bias == nullptr) {
+    params.out = out;
     launch<Chain::last_block>(params, stream);
   } else {
+    params.projections = tile_map(out, rows, 3 * fused_inner);
     launch<Chain::block>(params, stream);
   }
 }

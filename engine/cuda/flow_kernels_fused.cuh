@@ -2,8 +2,11 @@
 // two consumer warpgroups that each carry 64 rows.
 //
 // Weights stream through a ring of blocks in the order in which they are used; two thread blocks of a cluster share
-// every weight block that they load. Activations come through four slots; once a chain's first product is done the
-// slots hold the normalised rows instead, until the tile ends.
+// every weight block that they load. Activations come through four slots for each warpgroup; once a chain's first
+// product is done the slots hold the normalised rows instead, until the last product.
+//
+// In chains with projections or a feed-forward layer the warpgroups take turns at the tensor cores, at most
+// `turn_blocks` weight blocks each: while one multiplies, the other normalises, activates and stores.
 #pragma once
 
 #include "engine/cuda/flow_kernels_fused.h"
@@ -19,18 +22,22 @@ enum class Chain { convolution, convolution_mish, entrance, block, last_block };
 
 inline constexpr int convolution_taps = 3;
 inline constexpr int cluster_blocks = 2;
-inline constexpr int num_slots = 4;  // of activations, 128 x 64
-inline constexpr int num_stages = 5; // of weights, 256 x 64 or twice 128 x 64
-inline constexpr int slot_bytes = tile_rows * tile_depth * 2;
+inline constexpr int group_rows = tile_rows / 2; // of a warpgroup
+inline constexpr int num_slots = 4;              // of activations for each warpgroup, 64 x 64
+inline constexpr int num_stages = 5;             // of weights, 256 x 64 or twice 128 x 64
+inline constexpr int turn_blocks = 4;            // fewer than stages, or the other warpgroup would never get its turn
+inline constexpr int slot_bytes = group_rows * tile_depth * 2;
 inline constexpr int stage_bytes = fused_channels * tile_depth * 2;
 inline constexpr int alignment = 1024;
-inline constexpr int num_barriers = 2 * (num_slots + num_stages);
-inline constexpr int shared_bytes = alignment + num_slots * slot_bytes + num_stages * stage_bytes + 8 * num_barriers;
+inline constexpr int num_barriers = 2 * (2 * num_slots + num_stages);
+inline constexpr int shared_bytes =
+    alignment + 2 * num_slots * slot_bytes + num_stages * stage_bytes + 8 * num_barriers;
 
 struct FusedParams {
   CUtensorMap first;  // operand of the first product
   CUtensorMap second; // of the shortcut
-  int first_chunks;   // of 64 columns
+  CUtensorMap projections;
+  int first_chunks; // of 64 columns
   int second_chunks;
   int chunks_per_tap; // 0: no convolution
   const __nv_bfloat16* weights;
@@ -53,7 +60,7 @@ constexpr int qkv_chunks = 3 * fused_inner / fused_channels;
 constexpr int depth_chunks = fused_channels / tile_depth;
 constexpr int hidden_columns = 128; // of the feed-forward layer at a time
 constexpr int hidden_chunks = fused_feed_forward / hidden_columns;
-constexpr int consumer_warps = 2 * warpgroup / 32;
+constexpr int group_warps = warpgroup / 32;
 constexpr int producer_registers = 24;
 constexpr int consumer_registers = 240;
 
@@ -66,19 +73,18 @@ template <Chain chain>
 constexpr bool has_feed_forward = chain == Chain::block || chain == Chain::last_block;
 template <Chain chain>
 constexpr bool has_projections = chain == Chain::block || chain == Chain::entrance;
-/// Whether the slots hold normalised rows at the end.
 template <Chain chain>
-constexpr bool keeps_slots = has_feed_forward<chain> || has_projections<chain>;
+constexpr bool takes_turns = has_feed_forward<chain> || has_projections<chain>;
 
 /// Addresses in shared memory.
 struct Shared {
   std::uint32_t base;
-  __device__ std::uint32_t slot(int i) const { return base + i * slot_bytes; }
-  __device__ std::uint32_t stage(int i) const { return base + num_slots * slot_bytes + i * stage_bytes; }
+  __device__ std::uint32_t slot(int group, int i) const { return base + (group * num_slots + i) * slot_bytes; }
+  __device__ std::uint32_t stage(int i) const { return slot(2, 0) + i * stage_bytes; }
   __device__ std::uint32_t barriers() const { return stage(num_stages); }
-  __device__ std::uint32_t slot_full(int i) const { return barriers() + 8 * i; }
-  __device__ std::uint32_t slot_empty(int i) const { return slot_full(num_slots + i); }
-  __device__ std::uint32_t stage_full(int i) const { return slot_full(2 * num_slots + i); }
+  __device__ std::uint32_t slot_full(int group, int i) const { return barriers() + 8 * (group * num_slots + i); }
+  __device__ std::uint32_t slot_empty(int group, int i) const { return slot_full(2 + group, i); }
+  __device__ std::uint32_t stage_full(int i) const { return slot_full(4, 0) + 8 * i; }
   __device__ std::uint32_t stage_empty(int i) const { return stage_full(num_stages + i); }
 };
 
@@ -94,16 +100,16 @@ struct Tiles {
 
 // ------------------------------------------------------------------------------------------------ the producer
 
-/// Activations of every tile; one thread.
+/// One warpgroup's activations of every tile; one thread.
 template <Chain chain>
-__device__ void load_activations(const FusedParams& params, const Shared& shared) {
+__device__ void load_activations(const FusedParams& params, const Shared& shared, int group) {
   Turn<num_slots> turn;
   for (Tiles tile(params); tile.at < tile.end; tile.at += tile.step) {
-    const int row = tile.at * tile_rows;
+    const int row = tile.at * tile_rows + group * group_rows;
     const auto load = [&](const CUtensorMap& map, int column, int from_row) {
-      barrier_wait(shared.slot_empty(turn.at), turn.parity ^ 1);
-      barrier_expect(shared.slot_full(turn.at), slot_bytes);
-      tensor_load(shared.slot(turn.at), &map, column, from_row, shared.slot_full(turn.at));
+      barrier_wait(shared.slot_empty(group, turn.at), turn.parity ^ 1);
+      barrier_expect(shared.slot_full(group, turn.at), slot_bytes);
+      tensor_load(shared.slot(group, turn.at), &map, column, from_row, shared.slot_full(group, turn.at));
       turn.advance();
     };
     for (int i = 0; i < params.first_chunks; ++i) {
@@ -137,6 +143,14 @@ __device__ int blocks_per_tile(const FusedParams& params) {
   return blocks;
 }
 
+/// Asks for the residual stream of a tile to come to the L2 cache.
+__device__ void prefetch_residual(const FusedParams& params, int tile) {
+  if (tile < params.tiles) {
+    const float* const residual = params.residual + static_cast<std::ptrdiff_t>(tile) * tile_rows * fused_channels;
+    bulk_prefetch(residual, tile_rows * fused_channels * sizeof(float));
+  }
+}
+
 /// Weights of every tile; one thread. Each block of the cluster loads its share for all.
 template <Chain chain>
 __device__ void load_weights(const FusedParams& params, const Shared& shared) {
@@ -147,6 +161,9 @@ __device__ void load_weights(const FusedParams& params, const Shared& shared) {
   Turn<num_stages> turn;
   for (Tiles tile(params); tile.at < tile.end; tile.at += tile.step) {
     for (int i = 0; i < blocks; ++i) {
+      if (has_feed_forward<chain> && i == blocks - 2 * turn_blocks) {
+        prefetch_residual(params, tile.at + tile.step);
+      }
       barrier_wait(shared.stage_empty(turn.at), turn.parity ^ 1);
       barrier_expect(shared.stage_full(turn.at), stage_bytes);
       bulk_load_multicast(shared.stage(turn.at) + rank * share, from + static_cast<std::size_t>(i) * stage_bytes, share,
@@ -158,16 +175,34 @@ __device__ void load_weights(const FusedParams& params, const Shared& shared) {
 
 // ----------------------------------------------------------------------------------------------- the consumers
 
+/// The warpgroups' turns at the tensor cores. A turn ends when its products are started, not when they are done.
+template <bool taken>
+struct Turns {
+  int own, other; // hardware barriers
+  __device__ explicit Turns(const Place& place) : own(3 + place.group), other(4 - place.group) {}
+  __device__ void begin() const {
+    if constexpr (taken) {
+      named_barrier(own, 2 * warpgroup);
+    }
+  }
+  __device__ void end() const {
+    if constexpr (taken) {
+      named_barrier_arrive(other, 2 * warpgroup);
+    }
+  }
+};
+
 /// Both rings as a consumer sees them.
 struct Rings {
   const Shared& shared;
+  int group;
   bool signals; // one lane a warp
   Turn<num_slots> slot{};
   Turn<num_stages> stage{};
 
   __device__ void release_slot(int i) const {
     if (signals) {
-      barrier_arrive(shared.slot_empty(i));
+      barrier_arrive(shared.slot_empty(group, i));
     }
   }
   __device__ void release_stage(int i) const {
@@ -183,8 +218,27 @@ struct Rings {
     return shared.stage(stage.at);
   }
   __device__ std::uint32_t wait_slot() const {
-    barrier_wait(shared.slot_full(slot.at), slot.parity);
-    return shared.slot(slot.at);
+    barrier_wait(shared.slot_full(group, slot.at), slot.parity);
+    return shared.slot(group, slot.at);
+  }
+  /// @return the place of the slot before
+  __device__ int next_slot() {
+    const int used = slot.at;
+    slot.advance();
+    return used;
+  }
+  /// @return the place of the weight block before
+  __device__ int next_stage() {
+    const int used = stage.at;
+    stage.advance();
+    return used;
+  }
+  /// Where this warpgroup's normalised rows are.
+  __device__ std::uint32_t rows() const { return shared.slot(group, 0); }
+  __device__ void release_slots() const {
+    for (int i = 0; i < num_slots; ++i) {
+      release_slot(i);
+    }
   }
 };
 
@@ -201,8 +255,7 @@ __device__ void multiply(Sums& sums, std::uint32_t a, std::uint32_t weights) {
 /// Zeroes this warpgroup's rows of a slot that lie before their sequence, @p back rows above the row itself.
 __device__ void zero_foreign_rows(std::uint32_t slot, const Place& place, int position, int back) {
   if (position < back) {
-    const std::uint32_t half_row =
-        slot + (place.group * 64 + place.thread / 2) * (tile_depth * 2) + place.thread % 2 * tile_depth;
+    const std::uint32_t half_row = slot + place.thread / 2 * (tile_depth * 2) + place.thread % 2 * tile_depth;
     for (int i = 0; i < 4; ++i) {
       asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};\n" ::"r"(half_row + 16 * i), "r"(0) : "memory");
     }
@@ -215,9 +268,10 @@ __device__ void zero_foreign_rows(std::uint32_t slot, const Place& place, int po
 /// was read, but not the last num_slots ones if @p keep_last.
 /// @param position of row place.thread / 2 in its sequence. @param back of a chunk: how many rows above its own row a
 /// tap reads.
-template <class Back>
+template <bool in_turns, class Back>
 __device__ void multiply_slots(Sums& sums, Rings& rings, const Place& place, int chunks, bool keep_last, int position,
                                const Back& back) {
+  const Turns<in_turns> turns(place);
   int last_slot = 0;
   int last_stage = 0;
   const auto release = [&](int chunk) {
@@ -229,25 +283,30 @@ __device__ void multiply_slots(Sums& sums, Rings& rings, const Place& place, int
   int i = 0;
 #pragma unroll 1
   do { // so that the compiler sees no way around the first product
-    const std::uint32_t slot = rings.wait_slot();
-    if (back(i) > 0) {
-      zero_foreign_rows(slot, place, position, back(i));
-    }
-    const std::uint32_t weights = rings.wait_stage();
-    wgmma_fence();
-    multiply(sums, slot + place.group * 64 * tile_depth * 2, weights);
-    wgmma_commit();
-    if (i > 0) {
-      wgmma_wait<1>();
-      release(i - 1);
-    }
-    last_slot = rings.slot.at;
-    last_stage = rings.stage.at;
-    rings.slot.advance();
-    rings.stage.advance();
-  } while (++i < chunks);
-  wgmma_wait<0>();
-  release(chunks - 1);
+    const int first = i;
+    const int end = in_turns ? min(first + turn_blocks, chunks) : chunks;
+    turns.begin();
+#pragma unroll 1
+    do {
+      const std::uint32_t slot = rings.wait_slot();
+      if (back(i) > 0) {
+        zero_foreign_rows(slot, place, position, back(i));
+      }
+      const std::uint32_t weights = rings.wait_stage();
+      wgmma_fence();
+      multiply(sums, slot, weights);
+      wgmma_commit();
+      if (i > first) {
+        wgmma_wait<1>();
+        release(i - 1);
+      }
+      last_slot = rings.next_slot();
+      last_stage = rings.next_stage();
+    } while (++i < end);
+    turns.end();
+    wgmma_wait<0>();
+    release(i - 1);
+  } while (i < chunks);
 }
 
 /// Calls f(sums of a column pair of the upper row, of the lower row, 8 j) for all of a thread's columns 8 j +
@@ -327,10 +386,10 @@ __device__ Moments moments(Sums& sums) {
   return m;
 }
 
-/// LayerNorm of @p sums without scale and shift into the slots, in the layout of wgmma_operand(); the sums stay.
-__device__ void normalise_into_slots(Sums& sums, const Place& place, const Shared& shared) {
+/// LayerNorm of @p sums without scale and shift into @p slots, in the layout of wgmma_operand(); the sums stay.
+__device__ void normalise_into(Sums& sums, const Place& place, std::uint32_t slots) {
   const Moments m = moments(sums);
-  const std::uint32_t upper = shared.base + place.row * (tile_depth * 2) + 2 * place.column;
+  const std::uint32_t upper = slots + place.row % group_rows * (tile_depth * 2) + 2 * place.column;
   for_columns(sums, [&](float a, float b, float c, float d, int column) {
     const std::uint32_t first = pack(fmaf(a, m.scale[0], m.shift[0]), fmaf(b, m.scale[0], m.shift[0]));
     const std::uint32_t second = pack(fmaf(c, m.scale[1], m.shift[1]), fmaf(d, m.scale[1], m.shift[1]));
@@ -398,149 +457,223 @@ __device__ void store_rows(const Sums& sums, const Place& place, __nv_bfloat16* 
   }
 }
 
-/// sums = residual + values of the columns. @param residual at the tile's first row.
-__device__ void start_from_residual(Sums& sums, const Place& place, const float* residual, int rows,
-                                    const float* values) {
-  const float* const own = values + place.column;
-  const float* const upper = residual + place.row * fused_channels + place.column;
-  const float* const lower = upper + 8 * fused_channels;
-  const bool has_upper = place.row < rows;
-  const bool has_lower = place.row + 8 < rows;
+/// A thread's part of the residual stream of a tile: 32 groups of four sums, the warp's side by side.
+/// @param residual at the tile
+__device__ float4* own_residual(float* residual, const Place& place) {
+  constexpr int per_thread = fused_channels / 8;
+  return reinterpret_cast<float4*>(residual) + (place.group * warpgroup + place.thread / 32 * 32) * per_thread +
+         place.lane;
+}
+
+/// sums = residual + values of the columns.
+__device__ void start_from_residual(Sums& sums, const Place& place, float* residual, const float* values) {
+  const float4* const own = own_residual(residual, place);
+  const float* const own_values = values + place.column;
   for_columns_with_loads(sums, place, [&](float& a, float& b, float& c, float& d, int column, int shift) {
-    const float2 v = pair_at(own + shift + column);
-    const float2 x = has_upper ? pair_at(upper + shift + column) : v;
-    const float2 y = has_lower ? pair_at(lower + shift + column) : v;
+    const float4 x = own[32 * (column / 8) + shift];
+    const float2 v = pair_at(own_values + shift + column);
     a = x.x + v.x;
     b = x.y + v.y;
-    c = y.x + v.x;
-    d = y.y + v.y;
+    c = x.z + v.x;
+    d = x.w + v.y;
     return d;
   });
 }
 
-__device__ void store_residual(Sums& sums, const Place& place, float* residual, int rows) {
-  float* const upper = residual + place.row * fused_channels + place.column;
-  float* const lower = upper + 8 * fused_channels;
-  if (place.row < rows) {
-    for_columns(sums, [&](float a, float b, float, float, int column) {
-      *reinterpret_cast<float2*>(upper + column) = make_float2(a, b);
-    });
-  }
-  if (place.row + 8 < rows) {
-    for_columns(sums, [&](float, float, float c, float d, int column) {
-      *reinterpret_cast<float2*>(lower + column) = make_float2(c, d);
-    });
+__device__ void store_residual(const Sums& sums, const Place& place, float* residual) {
+  float4* const own = own_residual(residual, place);
+#pragma unroll
+  for (int j = 0; j < fused_channels / 8; ++j) {
+    own[32 * j] = make_float4(sums[4 * j], sums[4 * j + 1], sums[4 * j + 2], sums[4 * j + 3]);
   }
 }
 
-/// hidden = gelu(hidden + bias), as the left operand of the next product. @param bias of the hidden columns.
-__device__ void activate(const float (&hidden)[hidden_columns / 2], const float* bias, const Place& place,
-                         std::uint32_t (&out)[hidden_columns / 16][4]) {
-  const float* const own = bias + place.column;
-  int shift = 0;
+using Hidden = float[hidden_columns / 2];
+using Active = std::uint32_t[hidden_columns / 16][4];
+
+/// A thread's pairs of the bias of the hidden columns.
+struct HiddenBias {
+  float2 pairs[hidden_columns / 8];
+  /// @param values of the first of the hidden columns
+  __device__ HiddenBias(const float* values, const Place& place) {
 #pragma unroll
-  for (int j = 0; j < hidden_columns / 8; ++j) {
-    const float2 b = pair_at(own + shift + 8 * j);
-    out[j / 2][j % 2 * 2] = pack(gelu_of(hidden[4 * j] + b.x), gelu_of(hidden[4 * j + 1] + b.y));
-    out[j / 2][j % 2 * 2 + 1] = pack(gelu_of(hidden[4 * j + 2] + b.x), gelu_of(hidden[4 * j + 3] + b.y));
-    if (j % 4 == 3) { // as in for_columns_with_loads()
-      shift = static_cast<int>(out[j / 2][0]) & place.zero;
+    for (int j = 0; j < hidden_columns / 8; ++j) {
+      pairs[j] = pair_at(values + place.column + 8 * j);
     }
   }
+};
+
+/// gelu(hidden + bias) as the left operand of the next product.
+__device__ void activate(const Hidden& hidden, const HiddenBias& bias, Active& out) {
+#pragma unroll
+  for (int j = 0; j < hidden_columns / 8; ++j) {
+    const float2 b = bias.pairs[j];
+    out[j / 2][j % 2 * 2] = pack(gelu_of(hidden[4 * j] + b.x), gelu_of(hidden[4 * j + 1] + b.y));
+    out[j / 2][j % 2 * 2 + 1] = pack(gelu_of(hidden[4 * j + 2] + b.x), gelu_of(hidden[4 * j + 3] + b.y));
+  }
 }
 
-/// The warpgroups take turns at the tensor cores: while one multiplies, the other computes activations.
-struct Turns {
-  int own, other;
-  __device__ explicit Turns(const Place& place) : own(3 + place.group), other(4 - place.group) {}
-  __device__ void begin() const { named_barrier(own, 2 * warpgroup); }
-  __device__ void end() const { named_barrier_arrive(other, 2 * warpgroup); }
-};
+/// Starts sums += active times the next weight block, which holds 64 of the hidden columns. @return its place
+template <int block>
+__device__ int start_narrow(Sums& sums, const Active& active, Rings& rings) {
+  const std::uint64_t weights = wgmma_operand(rings.wait_stage());
+  wgmma_fence();
+#pragma unroll
+  for (int k = 0; k < tile_depth / 16; ++k) {
+    wgmma<0>(sums, active[4 * block + k], weights + 2 * k, 1);
+  }
+  wgmma_commit();
+  return rings.next_stage();
+}
+
+/// Starts hidden (+)= the slots' columns of half @p block times the next weight block. @return its place
+template <int block>
+__device__ int start_widen(Hidden& hidden, Rings& rings) {
+  const std::uint32_t weights = rings.wait_stage();
+  wgmma_fence();
+#pragma unroll
+  for (int k = 0; k < 2 * tile_depth / 16; ++k) { // two tiles of 64 inputs
+    const int tile = 2 * block + k / 4;
+    wgmma(hidden, wgmma_operand(rings.rows() + tile * slot_bytes) + 2 * (k % 4),
+          wgmma_operand(weights + k / 4 * (stage_bytes / 2)) + 2 * (k % 4), block + k > 0 ? 1 : 0);
+  }
+  wgmma_commit();
+  return rings.next_stage();
+}
+
+/// Waits for the products of all but the last @p pending weight blocks and releases @p stage.
+template <int pending>
+__device__ void finish(const Rings& rings, int stage) {
+  wgmma_wait<pending>();
+  rings.release_stage(stage);
+}
 
 /// sums += narrow(gelu(widen(slots) + bias)), 128 hidden columns at a time.
 __device__ void feed_forward(Sums& sums, Rings& rings, const Place& place, const float* bias) {
-  const Turns turns(place);
-  std::uint32_t active[hidden_columns / 16][4];
-  const std::uint32_t rows = rings.shared.base + place.group * 64 * tile_depth * 2;
-  for (int chunk = 0; chunk <= hidden_chunks; ++chunk) {
+  const Turns<true> turns(place);
+  Active active;
+  {
+    Hidden hidden;
     turns.begin();
-    if (chunk > 0) {
-      int used[2];
-#pragma unroll
-      for (int block = 0; block < 2; ++block) {
-        const std::uint64_t weights = wgmma_operand(rings.wait_stage());
-        wgmma_fence();
-#pragma unroll
-        for (int k = 0; k < 4; ++k) {
-          wgmma<0>(sums, active[4 * block + k], weights + 2 * k, 1);
-        }
-        used[block] = rings.stage.at;
-        rings.stage.advance();
-      }
-      wgmma_commit();
-      wgmma_wait<0>();
-      rings.release_stage(used[0]);
-      rings.release_stage(used[1]);
-    }
-    if (chunk == hidden_chunks) {
-      turns.end();
-      break;
-    }
-    float hidden[hidden_columns / 2];
-    int used[2];
-#pragma unroll
-    for (int block = 0; block < 2; ++block) {
-      const std::uint32_t weights = rings.wait_stage();
-      wgmma_fence();
-#pragma unroll
-      for (int k = 0; k < 8; ++k) { // two tiles of 64 inputs
-        const int tile = 2 * block + k / 4;
-        wgmma(hidden, wgmma_operand(rows + tile * slot_bytes) + 2 * (k % 4),
-              wgmma_operand(weights + k / 4 * (stage_bytes / 2)) + 2 * (k % 4), block + k > 0 ? 1 : 0);
-      }
-      used[block] = rings.stage.at;
-      rings.stage.advance();
-    }
-    wgmma_commit();
+    const int first = start_widen<0>(hidden, rings);
+    const int second = start_widen<1>(hidden, rings);
     turns.end();
-    wgmma_wait<0>();
-    rings.release_stage(used[0]);
-    rings.release_stage(used[1]);
-    activate(hidden, bias + chunk * hidden_columns, place, active);
+    const HiddenBias own(bias, place);
+    finish<1>(rings, first);
+    finish<0>(rings, second);
+    activate(hidden, own, active);
+  }
+#pragma unroll 1
+  for (int chunk = 1; chunk < hidden_chunks; ++chunk) {
+    Hidden hidden;
+    turns.begin();
+    const int used_first = start_narrow<0>(sums, active, rings);
+    const int used_second = start_narrow<1>(sums, active, rings);
+    finish<1>(rings, used_first);
+    const int first = start_widen<0>(hidden, rings);
+    finish<1>(rings, used_second);
+    const int second = start_widen<1>(hidden, rings);
+    turns.end();
+    const HiddenBias own(bias + chunk * hidden_columns, place);
+    finish<1>(rings, first);
+    finish<0>(rings, second);
+    activate(hidden, own, active);
+  }
+  turns.begin();
+  const int first = start_narrow<0>(sums, active, rings);
+  const int second = start_narrow<1>(sums, active, rings);
+  turns.end();
+  finish<1>(rings, first);
+  finish<0>(rings, second);
+}
+
+using Normalised = std::uint32_t[fused_channels / 16][4];
+
+/// LayerNorm of @p sums without scale and shift, as the left operand of a product.
+__device__ void normalise(Sums& sums, Normalised& out) {
+  const Moments m = moments(sums);
+#pragma unroll
+  for (int j = 0; j < fused_channels / 8; ++j) {
+    out[j / 2][j % 2 * 2] =
+        pack(fmaf(sums[4 * j], m.scale[0], m.shift[0]), fmaf(sums[4 * j + 1], m.scale[0], m.shift[0]));
+    out[j / 2][j % 2 * 2 + 1] =
+        pack(fmaf(sums[4 * j + 2], m.scale[1], m.shift[1]), fmaf(sums[4 * j + 3], m.scale[1], m.shift[1]));
   }
 }
 
-/// out = slots times the query, key and value weights, plus their bias, 256 columns at a time.
-__device__ void project(Sums& sums, Rings& rings, const Place& place, const float* bias, __nv_bfloat16* out, int rows) {
-  const std::uint32_t left = rings.shared.base + place.group * 64 * tile_depth * 2;
+/// Copies 256 columns in bf16 to @p column of the projections by way of this warpgroup's slots, and does not wait.
+/// @param row of this warpgroup's first one
+__device__ void store_projections(const Sums& sums, const Rings& rings, const Place& place, const CUtensorMap& map,
+                                  int column, int row) {
+  const bool copies = place.thread == 0;
+  if (copies) {
+    bulk_wait_read(); // the copies before still read the slots
+  }
+  named_barrier(place.barrier(), warpgroup);
+  // A lane names row lane % 8 (+ 8) of column block 2 p (+ 1) for stmatrix.
+  const std::uint32_t own_row = place.thread / 32 * 16 + place.lane % 16;
+  const std::uint32_t base = rings.rows() + own_row * tile_row_bytes;
+#pragma unroll
+  for (int p = 0; p < fused_channels / 16; ++p) {
+    const int i = 8 * p;
+    const std::uint32_t piece = (2 * p % 8 + place.lane / 16) ^ (place.lane % 8);
+    store_matrices(base + p / 4 * slot_bytes + 16 * piece, pack(sums[i], sums[i + 1]), pack(sums[i + 2], sums[i + 3]),
+                   pack(sums[i + 4], sums[i + 5]), pack(sums[i + 6], sums[i + 7]));
+  }
+  async_proxy_fence();
+  named_barrier(place.barrier(), warpgroup);
+  if (copies) {
+    for (int i = 0; i < num_slots; ++i) {
+      tensor_store(&map, column + i * tile_depth, row, rings.rows() + i * slot_bytes);
+    }
+    bulk_commit();
+  }
+}
+
+/// Query, key and value weights times LayerNorm of @p sums, plus their bias, 256 columns at a time. Releases the slots.
+__device__ void project(Sums& sums, Rings& rings, const Place& place, const FusedParams& params, int first_row) {
+  const Turns<true> turns(place);
+  Normalised rows;
+  normalise(sums, rows);
+#pragma unroll 1
   for (int chunk = 0; chunk < qkv_chunks; ++chunk) {
     int used[depth_chunks];
-    start_from(sums, place, bias + chunk * fused_channels);
+    start_from(sums, place, params.projection_bias + chunk * fused_channels);
+    turns.begin();
 #pragma unroll
-    for (int k = 0; k < depth_chunks; ++k) {
-      const std::uint32_t weights = rings.wait_stage();
+    for (int block = 0; block < depth_chunks; ++block) {
+      const std::uint64_t weights = wgmma_operand(rings.wait_stage());
       wgmma_fence();
-      multiply(sums, left + k * slot_bytes, weights);
-      used[k] = rings.stage.at;
-      rings.stage.advance();
-    }
-    wgmma_commit();
-    wgmma_wait<0>();
 #pragma unroll
-    for (int k = 0; k < depth_chunks; ++k) {
-      rings.release_stage(used[k]);
+      for (int k = 0; k < tile_depth / 16; ++k) {
+        wgmma<0>(sums, rows[4 * block + k], weights + 2 * k, 1);
+      }
+      wgmma_commit();
+      used[block] = rings.next_stage();
+      if (block > 0) {
+        finish<1>(rings, used[block - 1]);
+      }
     }
-    store_rows(sums, place, out + chunk * fused_channels, 3 * fused_inner, rows);
+    turns.end();
+    finish<0>(rings, used[depth_chunks - 1]);
+    store_projections(sums, rings, place, params.projections, chunk * fused_channels,
+                      first_row + place.group * group_rows);
   }
+  if (place.thread == 0) {
+    bulk_wait_read();
+  }
+  named_barrier(place.barrier(), warpgroup);
+  rings.release_slots();
 }
 
 /// sums = the convolution of the tile's rows, with zeros before each sequence.
+template <bool in_turns>
 __device__ void convolve(Sums& sums, Rings& rings, const Place& place, const FusedParams& params, int first_row) {
-  const int row = first_row + place.group * 64 + place.thread / 2;
+  const int row = first_row + place.group * group_rows + place.thread / 2;
   const int position = row < params.rows ? params.positions[row] : convolution_taps;
   start_from(sums, place, params.bias);
-  multiply_slots(sums, rings, place, params.first_chunks, false, position,
-                 [&](int chunk) { return convolution_taps - 1 - chunk / params.chunks_per_tap; });
+  multiply_slots<in_turns>(sums, rings, place, params.first_chunks, false, position,
+                           [&](int chunk) { return convolution_taps - 1 - chunk / params.chunks_per_tap; });
 }
 
 template <Chain chain>
@@ -549,47 +682,73 @@ __device__ void compute_tile(Rings& rings, const Place& place, const FusedParams
   const int first_row = tile * tile_rows;
   const int rows = params.rows - first_row; // not positive for the idle half of a last turn
   const auto no_shift = [](int) { return 0; };
-  float* const residual = params.residual + static_cast<std::ptrdiff_t>(first_row) * fused_channels;
+  float* const residual = params.residual + static_cast<std::ptrdiff_t>(rows > 0 ? first_row : 0) * fused_channels;
   if constexpr (is_convolution<chain>) {
-    convolve(sums, rings, place, params, first_row);
+    convolve<takes_turns<chain>>(sums, rings, place, params, first_row);
     if constexpr (chain != Chain::convolution) {
       norm_and_mish(sums, place, params.norm, params.addend);
     }
     if constexpr (chain == Chain::entrance) {
-      multiply_slots(sums, rings, place, params.second_chunks, true, 0, no_shift);
+      multiply_slots<true>(sums, rings, place, params.second_chunks, true, 0, no_shift);
     }
   } else {
-    start_from_residual(sums, place, residual, rows, params.bias);
-    multiply_slots(sums, rings, place, params.first_chunks, true, 0, no_shift);
-    normalise_into_slots(sums, place, rings.shared);
+    start_from_residual(sums, place, residual, params.bias);
+    multiply_slots<true>(sums, rings, place, params.first_chunks, true, 0, no_shift);
+    normalise_into(sums, place, rings.rows());
     add_columns(sums, place, params.addend);
     feed_forward(sums, rings, place, params.widen_bias);
+    if constexpr (chain == Chain::last_block) {
+      rings.release_slots();
+    }
   }
   if constexpr (has_projections<chain>) {
-    store_residual(sums, place, residual, rows);
-    normalise_into_slots(sums, place, rings.shared);
-    __nv_bfloat16* const out = params.out + static_cast<std::ptrdiff_t>(first_row) * 3 * fused_inner;
-    project(sums, rings, place, params.projection_bias, out, rows);
+    if (rows > 0) {
+      store_residual(sums, place, residual);
+    }
+    project(sums, rings, place, params, first_row);
   } else {
     store_rows(sums, place, params.out + static_cast<std::ptrdiff_t>(first_row) * fused_channels, fused_channels, rows);
-  }
-  if constexpr (keeps_slots<chain>) {
-    for (int i = 0; i < num_slots; ++i) {
-      rings.release_slot(i);
-    }
   }
 }
 
 __device__ void init_barriers(const Shared& shared) {
-  for (int i = 0; i < num_slots; ++i) {
-    barrier_init(shared.slot_full(i), 1);
-    barrier_init(shared.slot_empty(i), consumer_warps);
+  for (int group = 0; group < 2; ++group) {
+    for (int i = 0; i < num_slots; ++i) {
+      barrier_init(shared.slot_full(group, i), 1);
+      barrier_init(shared.slot_empty(group, i), group_warps);
+    }
   }
   for (int i = 0; i < num_stages; ++i) {
     barrier_init(shared.stage_full(i), 1);
-    barrier_init(shared.stage_empty(i), consumer_warps * cluster_blocks);
+    barrier_init(shared.stage_empty(i), 2 * group_warps * cluster_blocks);
   }
   barrier_init_fence();
+}
+
+template <Chain chain>
+__device__ void produce(const FusedParams& params, const Shared& shared) {
+  if (threadIdx.x == 0) {
+    load_weights<chain>(params, shared);
+  } else if (threadIdx.x == 32 || threadIdx.x == 64) {
+    load_activations<chain>(params, shared, static_cast<int>(threadIdx.x) / 32 - 1);
+  }
+  __syncwarp();
+}
+
+template <Chain chain>
+__device__ void consume(const FusedParams& params, const Shared& shared) {
+  const Place place(params.zero);
+  const Turns<takes_turns<chain>> turns(place);
+  if (place.group == 1) {
+    turns.end(); // the other warpgroup goes first
+  }
+  Rings rings{shared, place.group, place.lane == 0};
+  for (Tiles tile(params); tile.at < tile.end; tile.at += tile.step) {
+    compute_tile<chain>(rings, place, params, tile.at);
+  }
+  if (place.group == 0) {
+    turns.begin(); // takes the last turn that was given
+  }
 }
 
 } // namespace fused
@@ -605,29 +764,10 @@ __global__ void __launch_bounds__(tile_threads, 1) fused_kernel(const __grid_con
   cluster_sync();
   if (threadIdx.x < warpgroup) {
     give_registers<fused::producer_registers>();
-    if (threadIdx.x == 0) {
-      fused::load_weights<chain>(params, shared);
-    } else if (threadIdx.x == 32) {
-      fused::load_activations<chain>(params, shared);
-    }
-    __syncwarp();
+    fused::produce<chain>(params, shared);
   } else {
     take_registers<fused::consumer_registers>();
-    const Place place(params.zero);
-    if constexpr (fused::has_feed_forward<chain>) {
-      if (place.group == 1) {
-        fused::Turns(place).end(); // the other warpgroup goes first
-      }
-    }
-    fused::Rings rings{shared, place.lane == 0};
-    for (fused::Tiles tile(params); tile.at < tile.end; tile.at += tile.step) {
-      fused::compute_tile<chain>(rings, place, params, tile.at);
-    }
-    if constexpr (fused::has_feed_forward<chain>) {
-      if (place.group == 0) {
-        fused::Turns(place).begin(); // takes the last turn that was given
-      }
-    }
+    fused::consume<chain>(params, shared);
   }
   cluster_sync();
 }

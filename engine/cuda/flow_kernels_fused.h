@@ -51,8 +51,15 @@ struct FusedEntrance {
   const float* projection_bias; ///< [1536]
 };
 
+/// The residual stream between these kernels lies in the order in which their threads hold it, so that they move whole
+/// lines: [tiles of 128 rows, 8 warps, 32 column blocks, 8 rows, 4 column pairs, 2 row halves, 2], where row half h is
+/// row 8 h further down in the warp's 16 rows.
+/// @return its size in floats
+constexpr std::int64_t fused_residual_size(std::int64_t rows) { return (rows + 127) / 128 * 128 * fused_channels; }
+
 /// residual = Mish(LayerNorm(conv(y))) + shortcut(x); qkv = normalised residual times Wqkv.
-/// @param y [rows, 256]. @param x [rows, columns]. @param residual fp32 [rows, 256]. @param qkv bf16 [rows, 1536]
+/// @param y [rows, 256]. @param x [rows, columns]. @param residual fp32 [fused_residual_size(rows)].
+/// @param qkv bf16 [rows, 1536]
 void fused_entrance(const FusedEntrance& layer, const Rows& y, const Rows& x, const int* positions, float* residual,
                     __nv_bfloat16* qkv, int rows, cudaStream_t stream);
 
@@ -69,7 +76,7 @@ struct FusedBlock {
 
 /// residual += attended Wo + bo; residual += feed_forward(normalised residual); out = normalised residual times
 /// Wqkv, or the residual itself after the last block of a stage.
-/// @param attended [rows, 512]. @param residual fp32 [rows, 256]; left as it was after the last block.
+/// @param attended [rows, 512]. @param residual fp32 [fused_residual_size(rows)]; left as it was after the last block.
 /// @param out bf16 [rows, 1536], or [rows, 256] after the last block
 void fused_block(const FusedBlock& layer, const __nv_bfloat16* attended, float* residual, __nv_bfloat16* out, int rows,
                  cudaStream_t stream);

@@ -75,6 +75,33 @@ __device__ inline void tensor_load(std::uint32_t to, const CUtensorMap* map, int
                : "memory");
 }
 
+/// Copies a box from shared memory to the map's (@p column, @p row); what lies outside of the matrix is left out.
+__device__ inline void tensor_store(const CUtensorMap* map, int column, int row, std::uint32_t from) {
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];\n" ::"l"(map), "r"(column),
+               "r"(row), "r"(from)
+               : "memory");
+}
+
+/// Ends a group of this thread's copies to global memory.
+__device__ inline void bulk_commit() { asm volatile("cp.async.bulk.commit_group;\n" ::: "memory"); }
+
+/// Until this thread's copies to global memory have read what they copy.
+__device__ inline void bulk_wait_read() { asm volatile("cp.async.bulk.wait_group.read 0;\n" ::: "memory"); }
+
+/// Asks for @p bytes (a multiple of 16) of global memory to come to the L2 cache.
+__device__ inline void bulk_prefetch(const void* from, std::uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;\n" ::"l"(from), "r"(bytes) : "memory");
+}
+
+/// Stores four 8 x 8 matrices of 16-bit values, of which lane l holds row l / 4, columns 2 (l % 4) (+ 1).
+/// @param row where row l % 8 of matrix l / 8 goes, 16 bytes
+__device__ inline void store_matrices(std::uint32_t row, std::uint32_t m0, std::uint32_t m1, std::uint32_t m2,
+                                      std::uint32_t m3) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};\n" ::"r"(row), "r"(m0), "r"(m1),
+               "r"(m2), "r"(m3)
+               : "memory");
+}
+
 /// Makes ordinary writes to shared memory visible to asynchronous reads of it (wgmma).
 __device__ inline void async_proxy_fence() { asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory"); }
 

@@ -32,16 +32,16 @@ struct Turn {
 
 /// Where a thread's sums lie: rows `row` and `row` + 8, columns 8 j + `column` (+ 1).
 struct Place {
-  int group; // 0 or 1: the warpgroup's half of the tile
+  int group; // 0 or 1: the warpgroup's half of the tile; the compiler knows that a warp has only one
   int thread;
   int lane;
   int row;    // in the tile
   int column; // 0, 2, 4 or 6
   int zero;   // that the compiler cannot know: keeps loads apart that it would make all at once
   __device__ explicit Place(int zero)
-      : group(static_cast<int>(threadIdx.x) / warpgroup - 1), thread(static_cast<int>(threadIdx.x) % warpgroup),
-        lane(static_cast<int>(threadIdx.x) % 32), row(group * 64 + thread / 32 * 16 + lane / 4), column(2 * (lane % 4)),
-        zero(zero) {}
+      : group(__shfl_sync(all_lanes, static_cast<int>(threadIdx.x) / warpgroup, 0) - 1),
+        thread(static_cast<int>(threadIdx.x) % warpgroup), lane(static_cast<int>(threadIdx.x) % 32),
+        row(group * 64 + thread / 32 * 16 + lane / 4), column(2 * (lane % 4)), zero(zero) {}
   /// Hardware barrier of the warpgroup.
   __device__ int barrier() const { return 1 + group; }
 };
