@@ -36,7 +36,7 @@ CudaFlow::ConvBlock CudaFlow::convert(const FlowEstimator::ConvBlock& block) {
 CudaFlow::TransformerBlock CudaFlow::convert(const FlowEstimator::TransformerBlock& block) {
   return {{block.attention_norm.weight, block.attention_norm.bias},
           {block.feed_forward_norm.weight, block.feed_forward_norm.bias},
-          half_transposed(block.qkv_weight),
+          half_transposed(with_scaled_queries(block.qkv_weight, block.head_dim)),
           half_transposed(block.out.weight),
           half_transposed(block.widen.weight),
           half_transposed(block.narrow.weight),

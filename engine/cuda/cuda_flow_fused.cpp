@@ -41,7 +41,7 @@ bool FusedFlow::suits(const Estimator& estimator) {
 FusedFlow::Entrance FusedFlow::convert_entrance(const Estimator::Stage& stage) {
   const Estimator::ResidualBlock& residual = stage.residual;
   const Estimator::TransformerBlock& next = stage.transformers.front();
-  const Folded qkv = fold_norm(next.attention_norm, next.qkv_weight, {});
+  const Folded qkv = fold_norm(next.attention_norm, with_scaled_queries(next.qkv_weight, next.head_dim), {});
   return {at::cat({pack_weights(residual.second.conv.weight(), wide_tile),
                    pack_weights(residual.shortcut_weight, wide_tile), pack_weights(qkv.weight, wide_tile)}),
           residual.second.conv.bias(),
@@ -60,7 +60,7 @@ FusedFlow::Block FusedFlow::convert_block(const Estimator::TransformerBlock& blo
   std::vector<at::Tensor> weights{pack_weights(block.out.weight, wide_tile), by_turns.flatten()};
   Block fused{{}, block.out.bias, widen.bias, block.narrow.bias, {}};
   if (next != nullptr) {
-    const Folded qkv = fold_norm(next->attention_norm, next->qkv_weight, {});
+    const Folded qkv = fold_norm(next->attention_norm, with_scaled_queries(next->qkv_weight, next->head_dim), {});
     weights.push_back(pack_weights(qkv.weight, wide_tile));
     fused.projection_bias = qkv.bias;
   }

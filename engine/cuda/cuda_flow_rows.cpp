@@ -6,6 +6,8 @@
 
 #include <ATen/ATen.h>
 #include <algorithm>
+#include <cmath>
+#include <numbers>
 #include <numeric>
 #include <vector>
 
@@ -56,6 +58,12 @@ GuidedRows::GuidedRows(const PackedRows& rows, at::Device device) : frames(rows.
   tiles = upload(attention_tiles(rows), device);
 }
 
+at::Tensor with_scaled_queries(const at::Tensor& weight, std::int64_t head_dim) {
+  const std::int64_t inner = weight.size(0) / 3;
+  const double scale = std::numbers::log2e / std::sqrt(static_cast<double>(head_dim));
+  return at::cat({weight.narrow(0, 0, inner) * scale, weight.narrow(0, inner, 2 * inner)});
+}
+
 at::Tensor attend(const at::Tensor& qkv, const GuidedRows& rows, std::int64_t heads) {
   if (qkv.size(1) == 3 * heads * attention_head_size && is_hopper(qkv.device())) {
     return attend_on_hopper(qkv, rows, heads);
@@ -63,7 +71,8 @@ at::Tensor attend(const at::Tensor& qkv, const GuidedRows& rows, std::int64_t he
   const at::Tensor parts = qkv.view({rows.total(), 3, heads, -1});
   return std::get<0>(at::_flash_attention_forward(parts.select(1, 0), parts.select(1, 1), parts.select(1, 2),
                                                   rows.starts, rows.starts, rows.longest, rows.longest, 0.0,
-                                                  /*is_causal=*/false, /*return_debug_mask=*/false))
+                                                  /*is_causal=*/false, /*return_debug_mask=*/false,
+                                                  /*scale=*/std::numbers::ln2))
       .reshape({rows.total(), qkv.size(1) / 3});
 }
 

@@ -19,7 +19,12 @@ struct GuidedRows {
   [[nodiscard]] std::int64_t total() const noexcept { return 2 * frames; }
 };
 
-/// Attention of each sequence to itself. @param qkv bf16 [rows, 3 * heads * head_dim].
+/// Query-key-value weights [3 * heads * head_dim, columns] for attend(): those of queries times log2(e) /
+/// sqrt(head_dim).
+[[nodiscard]] at::Tensor with_scaled_queries(const at::Tensor& weight, std::int64_t head_dim);
+
+/// Attention of each sequence to itself with weights of 2^(query key), see with_scaled_queries().
+/// @param qkv bf16 [rows, 3 * heads * head_dim].
 /// @return bf16 [rows, heads * head_dim]
 [[nodiscard]] at::Tensor attend(const at::Tensor& qkv, const GuidedRows& rows, std::int64_t heads);
 

@@ -1,6 +1,10 @@
 // Flash attention (Dao 2023; Shah et al. 2024 for Hopper): a producer warpgroup streams keys and values through two
-// rings, each consumer warpgroup carries 64 queries. While a warpgroup's tensor products run it computes the
-// exponentials of the next block.
+// rings, each consumer warpgroup carries 64 queries. While one warpgroup computes exponentials the others multiply.
+//
+// There is no running maximum. Whatever is subtracted from a row's scores before the exponential cancels in the end, so
+// it has to keep the exponentials within fp32 (and bf16, whose exponents are the same) and nothing more: zero does for
+// scores as small as a flow's are, and the first block's largest score for others. Rows that leave the range all the
+// same are recomputed by attend_row().
 #include "engine/cuda/flow_kernels_attention.h"
 #include "engine/cuda/row_tiles.cuh"
 #include "engine/cuda/tensor_map.h"
@@ -24,18 +28,17 @@ constexpr int consumers = attention_tile / 64; // warpgroups
 constexpr int consumer_warps = consumers * warpgroup / 32;
 constexpr int threads = (1 + consumers) * warpgroup;
 constexpr int score_words = keys_per_block / 2; // scores of a thread: two rows
-/// A row's largest score so far is replaced only when it is exceeded by so many powers of two: sums stay below 2^8
-/// times the number of keys, and most blocks need no rescaling.
-constexpr float rescale_above = 8.0f;
-/// Of so many column blocks one takes its exponentials from a polynomial: then neither unit waits for the other.
-constexpr int polynomial_share = 8;
+/// First blocks whose largest scores are within these powers of two need no reference point.
+constexpr float small_score = 32.0f;
+/// A row whose sum of exponentials is not between 1 / sum_limit and sum_limit may have lost some of them.
+constexpr float sum_limit = 0x1p100f;
 
 struct Params {
   CUtensorMap queries;
   CUtensorMap blocks; // of keys and values
+  const __nv_bfloat16* qkv;
   __nv_bfloat16* out;
   AttentionBatch batch;
-  float scale; // of scores, in powers of two
 };
 
 struct Shared {
@@ -52,7 +55,8 @@ struct Shared {
   __device__ std::uint32_t queries_empty(int i) const { return barrier(4 * stages + query_stages + i); }
 };
 
-/// One thread block's next piece of work.
+/// One thread block's next piece of work. Key blocks are taken in the order last, first, second …: the one that may be
+/// incomplete at the beginning.
 struct Work {
   int head_index;
   int start;   // the sequence's first row
@@ -67,6 +71,8 @@ struct Work {
     queries = tile.tile * attention_tile;
     blocks = (length + keys_per_block - 1) / keys_per_block;
   }
+  /// Place in the sequence of the first key of the block taken as number @p taken.
+  __device__ int first_key(int taken) const { return (taken == 0 ? blocks - 1 : taken - 1) * keys_per_block; }
 };
 
 __device__ void load(const Params& params, const Shared& shared) {
@@ -83,7 +89,7 @@ __device__ void load(const Params& params, const Shared& shared) {
                 shared.queries_full(tile.at));
     tile.advance();
     for (int block = 0; block < work.blocks; ++block) {
-      const int row = work.start + block * keys_per_block;
+      const int row = work.start + work.first_key(block);
       barrier_wait(shared.keys_empty(turn.at), turn.parity ^ 1);
       barrier_expect(shared.keys_full(turn.at), block_bytes);
       tensor_load(shared.keys(turn.at), &params.blocks, column, row, shared.keys_full(turn.at));
@@ -103,17 +109,6 @@ __device__ float exp2_of(float x) {
   float y = 0;
   asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
   return y;
-}
-
-/// 2^x for x <= 0 without the special-function unit, which is as busy as the tensor cores here: x = n + r with a cubic
-/// for 2^r (within 1e-4, a twentieth of the rounding to bf16) and n added to the exponent.
-__device__ float exp2_by_polynomial(float x) {
-  constexpr float magic = 12582912.0f; // 1.5 * 2^23: adding it rounds to an integer in the low bits
-  x = fmaxf(x, -126.0f);
-  const float shifted = x + magic;
-  const float r = x - (shifted - magic);
-  const float p = fmaf(fmaf(fmaf(0.05517166f, r, 0.24261112f), r, 0.69326099f), r, 0.99992807f);
-  return __int_as_float(__float_as_int(p) + (__float_as_int(shifted) << 23));
 }
 
 /// Starts scores = queries keys^T.
@@ -138,10 +133,10 @@ __device__ void start_output(Output& output, const Probabilities& probabilities,
   wgmma_commit();
 }
 
-/// What is known of a thread's two rows, in powers of two.
+/// What is known of a thread's two rows.
 struct RowState {
-  float largest[2] = {-INFINITY, -INFINITY}; // reference point of the exponentials
-  float sum[2] = {0, 0};                     // of this thread's columns
+  float reference[2] = {0, 0}; // subtracted from scores
+  float sum[2] = {0, 0};       // of this thread's columns
 };
 
 __device__ float quad_max(float x) {
@@ -163,8 +158,8 @@ __device__ void mask(Scores& scores, int left, const Place& place) {
   }
 }
 
-/// Moves the reference points, and the sums to them, where needed. @return by what the output must be multiplied
-__device__ float2 update_largest(const Scores& scores, RowState& state, float scale) {
+/// Chooses the rows' reference points. @return whether any row of the warp has one
+__device__ bool find_references(const Scores& scores, RowState& state) {
   float upper = scores[0];
   float lower = scores[2];
 #pragma unroll
@@ -172,31 +167,34 @@ __device__ float2 update_largest(const Scores& scores, RowState& state, float sc
     upper = fmaxf(upper, fmaxf(scores[4 * j], scores[4 * j + 1]));
     lower = fmaxf(lower, fmaxf(scores[4 * j + 2], scores[4 * j + 3]));
   }
-  const float found[2] = {quad_max(upper) * scale, quad_max(lower) * scale};
-  float factor[2] = {1, 1};
+  const float largest[2] = {quad_max(upper), quad_max(lower)};
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    if (found[half] > state.largest[half] + rescale_above) {
-      factor[half] = exp2_of(state.largest[half] - found[half]);
-      state.largest[half] = found[half];
-      state.sum[half] *= factor[half];
-    }
+    state.reference[half] = fabsf(largest[half]) <= small_score ? 0 : largest[half];
   }
-  return make_float2(factor[0], factor[1]);
+  return __any_sync(all_lanes, state.reference[0] != 0 || state.reference[1] != 0) != 0;
 }
 
-/// scores = 2^(scale scores - largest), and their sums.
-__device__ void exponentiate(Scores& scores, RowState& state, float scale) {
+/// scores = 2^(scores - reference), and their sums. @param shifted whether there are references other than zero
+template <bool shifted>
+__device__ void exponentiate(Scores& scores, RowState& state) {
 #pragma unroll
   for (int j = 0; j < keys_per_block / 8; ++j) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int half = i / 2;
-      const float x = fmaf(scores[4 * j + i], scale, -state.largest[half]);
-      const float e = j % polynomial_share == polynomial_share - 1 ? exp2_by_polynomial(x) : exp2_of(x);
+      const float e = exp2_of(shifted ? scores[4 * j + i] - state.reference[half] : scores[4 * j + i]);
       scores[4 * j + i] = e;
       state.sum[half] += e;
     }
+  }
+}
+
+__device__ void exponentiate(Scores& scores, RowState& state, bool shifted) {
+  if (shifted) {
+    exponentiate<true>(scores, state);
+  } else {
+    exponentiate<false>(scores, state);
   }
 }
 
@@ -210,22 +208,67 @@ __device__ void round_probabilities(const Scores& scores, Probabilities& probabi
   }
 }
 
-__device__ void rescale(Output& output, float2 factor) {
-#pragma unroll
-  for (int j = 0; j < head / 8; ++j) {
-    output[4 * j] *= factor.x;
-    output[4 * j + 1] *= factor.x;
-    output[4 * j + 2] *= factor.y;
-    output[4 * j + 3] *= factor.y;
-  }
+/// Two bf16 of a word.
+__device__ float2 unpack(std::uint32_t word) {
+  return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&word));
 }
 
-__device__ void store_output(const Output& output, const RowState& state, const Params& params, const Work& work,
+__device__ float dot(const __nv_bfloat16* a, const __nv_bfloat16* b) {
+  float sum = 0;
+  for (int i = 0; i < head; i += 8) {
+    const uint4 x = *reinterpret_cast<const uint4*>(a + i);
+    const uint4 y = *reinterpret_cast<const uint4*>(b + i);
+    const std::uint32_t xs[4] = {x.x, x.y, x.z, x.w};
+    const std::uint32_t ys[4] = {y.x, y.y, y.z, y.w};
+    for (int k = 0; k < 4; ++k) {
+      const float2 u = unpack(xs[k]);
+      const float2 v = unpack(ys[k]);
+      sum = fmaf(u.x, v.x, fmaf(u.y, v.y, sum));
+    }
+  }
+  return sum;
+}
+
+/// One query's whole attention by one warp with the row's true maximum: slow and always right. @param row of the
+/// sequence
+__device__ __noinline__ void attend_row(const Params& params, const Work& work, int row) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int width = params.batch.heads * head;
+  const __nv_bfloat16* const first =
+      params.qkv + static_cast<std::size_t>(work.start) * 3 * width + work.head_index * head;
+  const __nv_bfloat16* const query = first + static_cast<std::size_t>(row) * 3 * width;
+  const auto key = [&](int i) { return first + static_cast<std::size_t>(i) * 3 * width + width; };
+  float largest = -INFINITY;
+  for (int i = lane; i < work.length; i += 32) {
+    largest = fmaxf(largest, dot(query, key(i)));
+  }
+  for (int step = 16; step > 0; step /= 2) {
+    largest = fmaxf(largest, __shfl_xor_sync(all_lanes, largest, step));
+  }
+  float sum = 0;
+  float2 out = make_float2(0, 0);
+  for (int block = 0; block < work.length; block += 32) {
+    const int i = block + lane;
+    const float own = i < work.length ? exp2_of(dot(query, key(i)) - largest) : 0;
+    for (int other = 0; other < min(32, work.length - block); ++other) {
+      const float weight = __shfl_sync(all_lanes, own, other);
+      const float2 value = unpack(reinterpret_cast<const std::uint32_t*>(key(block + other) + width)[lane]);
+      sum += weight;
+      out.x = fmaf(weight, value.x, out.x);
+      out.y = fmaf(weight, value.y, out.y);
+    }
+  }
+  __nv_bfloat16* const to = params.out + static_cast<std::size_t>(work.start + row) * width + work.head_index * head;
+  reinterpret_cast<std::uint32_t*>(to)[lane] = pack(out.x / sum, out.y / sum);
+}
+
+/// Stores a warp's 16 rows. @param sums of the thread's two rows
+__device__ void store_output(const Output& output, const float (&sums)[2], const Params& params, const Work& work,
                              const Place& place) {
   const int width = params.batch.heads * head;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const float inverse = 1.0f / quad_sum(state.sum[half]);
+    const float inverse = 1.0f / sums[half];
     const int row = work.queries + place.row + 8 * half;
     __nv_bfloat16* const to = params.out + static_cast<std::size_t>(work.start + row) * width + work.head_index * head;
 #pragma unroll
@@ -238,6 +281,21 @@ __device__ void store_output(const Output& output, const RowState& state, const 
       if (row < work.length) {
         *reinterpret_cast<uint4*>(to + 8 * (j + place.lane % 4)) = block;
       }
+    }
+  }
+}
+
+/// Recomputes those of a warp's 16 rows whose sum is out of range. @param sums of the thread's two rows
+__device__ void repair(const float (&sums)[2], const Params& params, const Work& work, const Place& place) {
+  __syncwarp(); // behind the stores of other lanes
+  for (int half = 0; half < 2; ++half) {
+    const bool inside = work.queries + place.row + 8 * half < work.length;
+    const bool right = sums[half] > 1 / sum_limit && sums[half] < sum_limit;
+    unsigned wrong = __ballot_sync(all_lanes, inside && !right);
+    while (wrong != 0) { // four lanes a row
+      const int lane = __ffs(static_cast<int>(wrong)) - 1;
+      attend_row(params, work, work.queries + place.row - place.lane / 4 + lane / 4 + 8 * half);
+      wrong &= ~(0xfu << lane);
     }
   }
 }
@@ -281,15 +339,22 @@ struct Consumer {
     values.advance();
   }
 
-  /// From the scores of @p block to what stands in for probabilities. @return by what the output must be multiplied
-  __device__ float2 soften(Scores& scores, RowState& state, const Work& work, int block) const {
-    const int left = work.length - block * keys_per_block;
-    if (left < keys_per_block) {
-      mask(scores, left, place);
+  __device__ void done_with_queries() {
+    release(shared.queries_empty(tile.at));
+    tile.advance();
+  }
+
+  /// Lets a tile pass that this warpgroup has no queries of. Whatever it releases it waits for first, or a release
+  /// could count for the turn before.
+  __device__ void skip(const Work& work) {
+    barrier_wait(shared.queries_full(tile.at), tile.parity);
+    done_with_queries();
+    for (int block = 0; block < work.blocks; ++block) {
+      barrier_wait(shared.keys_full(keys.at), keys.parity);
+      done_with_keys();
+      barrier_wait(shared.values_full(values.at), values.parity);
+      done_with_values();
     }
-    const float2 factor = update_largest(scores, state, params.scale);
-    exponentiate(scores, state, params.scale);
-    return factor;
   }
 
   __device__ void attend(const Work& work) {
@@ -306,7 +371,9 @@ struct Consumer {
     next_scores(scores, queries);
     wgmma_wait<0>();
     done_with_keys();
-    soften(scores, state, work, 0);
+    mask(scores, work.length - work.first_key(0), place);
+    const bool shifted = find_references(scores, state);
+    exponentiate(scores, state, shifted);
     round_probabilities(scores, probabilities);
 #pragma unroll 1
     for (int block = 1; block < work.blocks; ++block) {
@@ -314,20 +381,18 @@ struct Consumer {
       next_output(output, probabilities);
       wgmma_wait<1>();
       done_with_keys();
-      const float2 factor = soften(scores, state, work, block);
+      exponentiate(scores, state, shifted);
       wgmma_wait<0>();
       done_with_values();
-      if (__any_sync(all_lanes, factor.x != 1.0f || factor.y != 1.0f)) {
-        rescale(output, factor);
-      }
       round_probabilities(scores, probabilities);
     }
-    release(shared.queries_empty(tile.at));
-    tile.advance();
+    done_with_queries();
     next_output(output, probabilities);
     wgmma_wait<0>();
     done_with_values();
-    store_output(output, state, params, work, place);
+    const float sums[2] = {quad_sum(state.sum[0]), quad_sum(state.sum[1])};
+    store_output(output, sums, params, work, place);
+    repair(sums, params, work, place);
   }
 };
 
@@ -359,7 +424,12 @@ __global__ void __launch_bounds__(threads, 1) attention_kernel(const __grid_cons
   Consumer consumer{params, shared};
   const int items = params.batch.num_tiles * params.batch.heads;
   for (int item = static_cast<int>(blockIdx.x); item < items; item += static_cast<int>(gridDim.x)) {
-    consumer.attend(Work(params.batch, item));
+    const Work work(params.batch, item);
+    if (work.queries + consumer.place.group * 64 < work.length) {
+      consumer.attend(work);
+    } else {
+      consumer.skip(work);
+    }
   }
 }
 
@@ -369,10 +439,9 @@ void flow_attention(const __nv_bfloat16* qkv, const AttentionBatch& batch, __nv_
   Params params{};
   params.queries = matrix_map(qkv, batch.rows, 3 * batch.heads * head, attention_tile, head);
   params.blocks = matrix_map(qkv, batch.rows, 3 * batch.heads * head, keys_per_block, head);
+  params.qkv = qkv;
   params.out = out;
   params.batch = batch;
-  constexpr float log2_e = 1.44269504f;
-  params.scale = log2_e / 8.0f; // 1 / sqrt(64)
   int device = 0;
   int multiprocessors = 0;
   C10_CUDA_CHECK(cudaGetDevice(&device));

@@ -25,6 +25,8 @@ struct AttentionBatch {
   int heads;
 };
 
+/// Scores are powers of two, and not scaled: softmax takes 2^(query key). Queries have to come multiplied by
+/// log2(e) / sqrt(64), which costs nothing where it is a factor of their weights.
 /// @param qkv [rows, 3 * heads * 64]: queries, keys, values. @param out [rows, heads * 64]
 /// @throws c10::Error when the launch fails.
 void flow_attention(const __nv_bfloat16* qkv, const AttentionBatch& batch, __nv_bfloat16* out, cudaStream_t stream);

@@ -4,6 +4,8 @@
 #include "tests/engine/golden.h"
 
 #include <ATen/ATen.h>
+#include <cmath>
+#include <numbers>
 
 namespace audiobookd::tests {
 namespace {
@@ -11,14 +13,14 @@ namespace {
 using engine::PackedRows;
 using engine::cuda::GuidedRows;
 
-/// @param spread of queries: large ones make a softmax that few keys share.
+/// @param spread of scores: large ones make a softmax that few keys share.
 void expect_attention(const std::vector<std::int64_t>& lengths, std::int64_t heads, std::int64_t dim, double spread) {
   const c10::InferenceMode inference;
   at::manual_seed(31);
   const PackedRows rows(lengths, test_device());
   const GuidedRows guided(rows, test_device());
   at::Tensor qkv = at::randn({guided.total(), 3, heads, dim});
-  qkv.select(1, 0).mul_(spread);
+  qkv.select(1, 0).mul_(spread * std::numbers::log2e / std::sqrt(static_cast<double>(dim)));
   qkv = qkv.to(test_device(), at::kBFloat16).view({guided.total(), -1});
   const at::Tensor found = engine::cuda::attend(qkv, guided, heads);
   for (std::int64_t half = 0; half < 2; ++half) {
@@ -29,9 +31,10 @@ void expect_attention(const std::vector<std::int64_t>& lengths, std::int64_t hea
                                  .to(at::kFloat)
                                  .view({rows.length(i), 3, heads, dim})
                                  .permute({1, 2, 0, 3});
-      const at::Tensor expected = at::scaled_dot_product_attention(own[0], own[1], own[2])
-                                      .transpose(0, 1)
-                                      .reshape({rows.length(i), heads * dim});
+      const at::Tensor expected =
+          at::scaled_dot_product_attention(own[0], own[1], own[2], {}, 0.0, false, std::numbers::ln2)
+              .transpose(0, 1)
+              .reshape({rows.length(i), heads * dim});
       const at::Tensor difference = found.narrow(0, start, rows.length(i)).to(at::kFloat) - expected;
       EXPECT_LT((difference.norm() / expected.norm()).item<double>(), 5e-3);
     }
@@ -40,7 +43,16 @@ void expect_attention(const std::vector<std::int64_t>& lengths, std::int64_t hea
 
 TEST(GpuFlowAttention, MatchesAten) { expect_attention({1, 2, 63, 64, 65, 127, 128, 129, 300, 1276}, 8, 64, 1); }
 
-TEST(GpuFlowAttention, MatchesAtenWhereFewKeysMatter) { expect_attention({5, 200, 640}, 8, 64, 12); }
+TEST(GpuFlowAttention, MatchesAtenWhereFewKeysMatter) {
+  for (const double spread : {5, 12, 25}) { // scores with a reference point in no, some, all rows
+    SCOPED_TRACE(spread);
+    expect_attention({5, 200, 640}, 8, 64, spread);
+  }
+}
+
+TEST(GpuFlowAttention, MatchesAtenWhereExponentialsLeaveTheRangeOfFloats) {
+  expect_attention({5, 130, 200, 1000}, 8, 64, 150);
+}
 
 TEST(GpuFlowAttention, MatchesAtenForOtherHeads) { expect_attention({5, 200, 33}, 4, 16, 1); }
 
