@@ -231,7 +231,7 @@ __device__ float dot(const __nv_bfloat16* a, const __nv_bfloat16* b) {
 
 /// One query's whole attention by one warp with the row's true maximum: slow and always right. @param row of the
 /// sequence
-__device__ __noinline__ void attend_row(const Params& params, const Work& work, int row) {
+__device__ void attend_row(const Params& params, const Work& work, int row) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int width = params.batch.heads * head;
   const __nv_bfloat16* const first =
