@@ -1,9 +1,11 @@
 #include "engine/cuda/cuda_hift.h"
 
+#include "engine/cuda/device_pointers.h"
 #include "engine/cuda/pack_weights.h"
+#include "engine/device.h"
+#include "engine/models/chatterbox/hift_constants.h"
 
 #include <ATen/ATen.h>
-#include <ATen/cuda/CUDAContext.h>
 #include <algorithm>
 #include <utility>
 
@@ -13,21 +15,13 @@ namespace {
 using chatterbox::Hift;
 using chatterbox::VocoderInput;
 
-constexpr int hopper = 9; // compute capability
 /// Zero frames between utterances: at the first stage's rate they are more rows than its widest convolution looks at.
 constexpr int gap_frames = 4;
 constexpr std::int64_t up_taps = 3; // input rows that an output row of an upsampling layer sees
-constexpr float stage_slope = 0.1F; // leaky rectifiers
-constexpr float last_slope = 0.01F;
 /// Zero rows before and after the source's spectra, for the windows of the first and last rows.
 constexpr std::int64_t spectrum_margin = 16;
-constexpr std::int64_t post_rows = 1 << 18; // of the last convolution at a time
+constexpr std::int64_t f0_rows = 8192; // of the F0 predictor's windows at a time
 
-cudaStream_t stream() { return at::cuda::getCurrentCUDAStream(); }
-const __nv_bfloat16* bf16(const at::Tensor& t) { return reinterpret_cast<const __nv_bfloat16*>(t.const_data_ptr()); }
-__nv_bfloat16* bf16_out(const at::Tensor& t) { return reinterpret_cast<__nv_bfloat16*>(t.data_ptr()); }
-const float* fp32(const at::Tensor& t) { return t.const_data_ptr<float>(); }
-float* fp32_out(const at::Tensor& t) { return t.data_ptr<float>(); }
 at::TensorOptions half_like(const at::Tensor& t) { return t.options().dtype(at::kBFloat16); }
 
 /// [out, in, taps] as the [out, taps * in] that multiplies windows of rows.
@@ -64,12 +58,12 @@ VocoderRows::VocoderRows(std::vector<int> lengths, const std::vector<std::int64_
     owners.insert(owners.end(), static_cast<std::size_t>(host_lengths_[i]), static_cast<int>(i));
     owners.insert(owners.end(), gap_frames, -1);
   }
-  starts_ = at::tensor(host_starts_, at::kInt).to(device);
-  lengths_ = at::tensor(host_lengths_, at::kInt).to(device);
-  owners_ = at::tensor(owners, at::kInt).to(device);
+  starts_ = upload(at::tensor(host_starts_, at::kInt), device);
+  lengths_ = upload(at::tensor(host_lengths_, at::kInt), device);
+  owners_ = upload(at::tensor(owners, at::kInt), device);
   valid_frames_ = owners_.ge(0).to(at::kByte);
   for (const std::int64_t rate : rates) {
-    valid_.push_back(valid_frames_.repeat_interleave(rate));
+    valid_.push_back(valid_frames_.unsqueeze(1).expand({valid_frames_.size(0), rate}).flatten());
   }
   const at::Tensor before = starts_.to(at::kLong) * rates.back() - 1;
   reflected_ = at::zeros_like(valid_.back()).index_fill_(0, before, 1);
@@ -97,8 +91,9 @@ bool CudaHift::suits(const Hift& reference) {
     const std::int64_t channels = stage.up.shape().out;
     return (channels == 64 || channels == 128 || channels == 256) && stage.residuals.size() == 3;
   };
-  return window.is_cuda() && at::cuda::getDeviceProperties(window.device().index())->major == hopper &&
-         window.size(0) == fourier_size && std::all_of(reference.stages().begin(), reference.stages().end(), fits);
+  return is_hopper(window.device()) && window.size(0) == fourier_size &&
+         reference.conv_post().shape().kernel == spectra_taps &&
+         std::all_of(reference.stages().begin(), reference.stages().end(), fits);
 }
 
 CudaHift::Block CudaHift::convert(const Hift::ResidualBlock& block) {
@@ -136,9 +131,12 @@ CudaHift::Stage CudaHift::convert(const Hift::Stage& stage, std::int64_t spectra
 CudaHift::CudaHift(const Hift& reference)
     : reference_(reference), pre_(half_transposed(by_taps(reference.conv_pre().weight()))),
       pre_bias_(reference.conv_pre().bias()),
-      post_(at::constant_pad_nd(by_taps(reference.conv_post().weight()), {0, 0, 0, spectrum_columns - fourier_values})
-                .t()
-                .contiguous()) {
+      post_(
+          at::constant_pad_nd(reference.conv_post().weight().permute({1, 2, 0}), {0, spectra_weights - fourier_values})
+              .contiguous()) {
+  for (const MaskedConv1d& conv : reference.f0_convs()) {
+    f0_.push_back(by_taps(conv.weight()).t().contiguous());
+  }
   for (const Hift::Stage& stage : reference.stages()) {
     rates_.push_back(stage.rate);
   }
@@ -173,9 +171,8 @@ at::Tensor CudaHift::upsample(const Stage& stage, const Parts& parts) const {
   const std::int64_t rows = parts[0].size(0);
   const std::int64_t columns = parts[0].size(1);
   const at::Tensor windows = at::empty({rows, up_taps * columns}, half_like(parts[0]));
-  const auto input = [&](std::size_t i) { return parts.at(i).defined() ? fp32(parts.at(i)) : nullptr; };
-  leaky_windows({{input(0), input(1), input(2)}}, stage_slope, bf16_out(windows), rows, 0, rows,
-                static_cast<int>(columns), up_taps, stream());
+  leaky_windows({{fp32(parts[0]), fp32(parts[1]), fp32(parts[2])}}, chatterbox::hift::stage_leaky_slope,
+                bf16_out(windows), rows, static_cast<int>(columns), up_taps, stream());
   return at::mm(windows, stage.up, at::kFloat).view({-1, stage.channels});
 }
 
@@ -217,24 +214,6 @@ CudaHift::Parts CudaHift::run(const Stage& stage, const at::Tensor& up, const at
   return parts;
 }
 
-/// In fp32 throughout, for what comes out are logarithms and phases.
-/// @return fp32 [rows, spectrum_columns], the bias still missing
-at::Tensor CudaHift::post_spectra(const Parts& parts) const {
-  const std::int64_t rows = parts[0].size(0);
-  const std::int64_t columns = parts[0].size(1);
-  const std::int64_t taps = post_.size(0) / columns;
-  at::Tensor spectra = at::empty({rows, spectrum_columns}, parts[0].options());
-  const at::Tensor windows = at::empty({std::min(rows, post_rows), taps * columns}, parts[0].options());
-  for (std::int64_t first = 0; first < rows; first += post_rows) {
-    const std::int64_t count = std::min(post_rows, rows - first);
-    leaky_windows({{fp32(parts[0]), fp32(parts[1]), fp32(parts[2])}}, last_slope, fp32_out(windows), rows, first, count,
-                  static_cast<int>(columns), static_cast<int>(taps), stream());
-    at::Tensor own = spectra.narrow(0, first, count);
-    at::mm_out(own, windows.narrow(0, 0, count), post_);
-  }
-  return spectra;
-}
-
 at::Tensor CudaHift::decode(const at::Tensor& mel, const at::Tensor& source, const VocoderRows& rows) const {
   const std::int64_t frames = rows.num_frames();
   const auto rate = static_cast<int>(rates_.back());
@@ -244,7 +223,7 @@ at::Tensor CudaHift::decode(const at::Tensor& mel, const at::Tensor& source, con
 
   const std::int64_t taps = pre_.size(0) / mel.size(1);
   const at::Tensor windows = at::empty({frames, pre_.size(0)}, half_like(mel));
-  leaky_windows({{fp32(mel), nullptr, nullptr}}, 1, bf16_out(windows), frames, 0, frames, static_cast<int>(mel.size(1)),
+  leaky_windows({{fp32(mel), nullptr, nullptr}}, 1, bf16_out(windows), frames, static_cast<int>(mel.size(1)),
                 static_cast<int>(taps), stream());
   const at::Tensor pre = at::mm(windows, pre_, at::kFloat);
   fuse_rows(fp32(pre), fp32(pre_bias_), nullptr, rows.valid_frames(), nullptr, fp32_out(pre), {}, frames,
@@ -255,24 +234,40 @@ at::Tensor CudaHift::decode(const at::Tensor& mel, const at::Tensor& source, con
     const bool last = i + 1 == stages_.size();
     parts = run(stages_[i], upsample(stages_[i], parts), spectrum, rows.valid(i), last ? rows.reflected() : nullptr);
   }
+  const at::Tensor spectra = at::empty({frames * rate, spectrum_columns}, mel.options());
+  convolve_to_spectra({{fp32(parts[0]), fp32(parts[1]), fp32(parts[2])}}, chatterbox::hift::last_leaky_slope,
+                      fp32(post_), fp32_out(spectra), frames * rate, static_cast<int>(parts[0].size(1)), stream());
   at::Tensor samples = at::empty_like(source);
-  synthesise_rows(fp32(post_spectra(parts)), fp32(reference_.conv_post().bias()),
-                  fp32(reference_.fourier().synthesis_basis()), fp32(reference_.fourier().window()), rows.layout(),
-                  rate, samples.data_ptr<float>(), stream());
+  synthesise_rows(fp32(spectra), fp32(reference_.conv_post().bias()), fp32(reference_.fourier().synthesis_basis()),
+                  fp32(reference_.fourier().window()), rows.layout(), rate, samples.data_ptr<float>(), stream());
   return samples;
 }
 
 // -------------------------------------------------------------------------------------------------- from inputs
 
-/// Utterance by utterance: another batch would give other last bits, which the source's phase adds up.
-/// @return fp32 [num_frames] Hz, zero in the gaps
-at::Tensor CudaHift::predict_f0(std::span<const VocoderInput> inputs, const VocoderRows& rows) const {
-  at::Tensor f0 = at::zeros({rows.num_frames()}, inputs[0].mel.options());
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const std::int64_t length = rows.length(i);
-    f0.narrow(0, rows.start(i), length)
-        .copy_(reference_.predict_f0(inputs[i].mel.unsqueeze(0), {&length, 1}).squeeze(0));
+/// @param mel fp32 [num_frames, mel_channels]. @return fp32 [num_frames] Hz, zero in the gaps
+at::Tensor CudaHift::predict_f0(const at::Tensor& mel, const VocoderRows& rows) const {
+  const std::int64_t frames = rows.num_frames();
+  const auto doubles = [](const at::Tensor& t) { return t.const_data_ptr<double>(); };
+  at::Tensor x = mel.to(at::kDouble);
+  const double* bias = nullptr; // of the convolution that made x
+  for (std::size_t layer = 0; layer < f0_.size(); ++layer) {
+    at::Tensor y = at::empty({frames, f0_[layer].size(1)}, x.options());
+    const at::Tensor windows = at::empty({std::min(frames, f0_rows), f0_[layer].size(0)}, x.options());
+    for (std::int64_t first = 0; first < frames; first += f0_rows) {
+      const std::int64_t count = std::min(f0_rows, frames - first);
+      elu_windows(doubles(x), bias, rows.valid_frames(), windows.data_ptr<double>(), frames, first, count,
+                  static_cast<int>(x.size(1)), stream());
+      at::Tensor own = y.narrow(0, first, count);
+      at::mm_out(own, windows.narrow(0, 0, count), f0_[layer]);
+    }
+    x = y;
+    bias = doubles(reference_.f0_convs()[layer].bias());
   }
+  at::Tensor f0 = at::empty({frames}, mel.options());
+  const Linear& out = reference_.f0_out();
+  absolute_outputs(doubles(x), bias, doubles(out.weight), doubles(out.bias), rows.valid_frames(), fp32_out(f0), frames,
+                   static_cast<int>(x.size(1)), stream());
   return f0;
 }
 
@@ -289,7 +284,7 @@ at::Tensor CudaHift::make_source(std::span<const VocoderInput> inputs, const at:
       addresses.push_back(reinterpret_cast<std::int64_t>(kept.back().const_data_ptr<float>()));
     }
   }
-  const at::Tensor on_device = at::tensor(addresses, at::kLong).to(f0.device());
+  const at::Tensor on_device = upload(at::tensor(addresses, at::kLong), f0.device());
   const auto* pointers = reinterpret_cast<const float* const*>(on_device.const_data_ptr<std::int64_t>());
   const at::Tensor cycles = at::empty({harmonics, rows.num_frames()}, f0.options().dtype(at::kDouble));
   at::Tensor source = at::empty({rows.num_frames() * samples_per_frame}, f0.options());
@@ -311,7 +306,7 @@ std::vector<at::Tensor> CudaHift::render(std::span<const VocoderInput> inputs, c
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     mel.narrow(0, rows.start(i), rows.length(i)).copy_(inputs[i].mel.t());
   }
-  const at::Tensor f0 = predict_f0(inputs, rows);
+  const at::Tensor f0 = predict_f0(mel, rows);
   const at::Tensor source = make_source(inputs, f0, rows);
   const at::Tensor samples = decode(mel, source, rows);
   const std::int64_t samples_per_frame = reference_.samples_per_frame();

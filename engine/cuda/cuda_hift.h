@@ -1,7 +1,7 @@
 // The vocoder in bf16 on a GPU: utterances of different lengths side by side in rows with gaps, channels last.
 //
-// Weights and activations between convolutions are bf16, sums fp32; F0, the source, its phase (a sum in double) and
-// both Fourier transforms are fp32. Not thread-safe; works on the current stream.
+// Weights and activations between convolutions are bf16, sums fp32; F0 and the source's phase are summed in double; the
+// source, the last convolution and both Fourier transforms are fp32. Not thread-safe; works on the current stream.
 #pragma once
 
 #include "engine/cuda/hift_kernels.h"
@@ -93,16 +93,16 @@ private:
   [[nodiscard]] Parts run(const Stage& stage, const at::Tensor& up, const at::Tensor& source, const std::uint8_t* valid,
                           const std::uint8_t* reflected) const;
   [[nodiscard]] at::Tensor source_windows(const Stage& stage, const at::Tensor& spectrum, std::int64_t rows) const;
-  [[nodiscard]] at::Tensor predict_f0(std::span<const chatterbox::VocoderInput> inputs, const VocoderRows& rows) const;
+  [[nodiscard]] at::Tensor predict_f0(const at::Tensor& mel, const VocoderRows& rows) const;
   [[nodiscard]] at::Tensor make_source(std::span<const chatterbox::VocoderInput> inputs, const at::Tensor& f0,
                                        const VocoderRows& rows) const;
-  [[nodiscard]] at::Tensor post_spectra(const Parts& parts) const;
 
   const chatterbox::Hift& reference_;
   std::vector<std::int64_t> rates_;
-  at::Tensor pre_, pre_bias_; // bf16 [7 * mel_channels, channels], fp32
+  std::vector<at::Tensor> f0_; // double [3 * in, out] of the F0 predictor's convolutions
+  at::Tensor pre_, pre_bias_;  // bf16 [7 * mel_channels, channels], fp32
   std::vector<Stage> stages_;
-  at::Tensor post_; // fp32 [7 * channels, spectrum_columns]
+  at::Tensor post_; // of convolve_to_spectra()
 };
 
 } // namespace audiobookd::engine::cuda

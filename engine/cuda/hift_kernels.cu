@@ -1,6 +1,7 @@
 #include "engine/cuda/bf16_vector.cuh"
 #include "engine/cuda/hift_kernels.h"
 #include "engine/cuda/snake.cuh"
+#include "engine/models/chatterbox/hift_constants.h"
 
 #include <c10/cuda/CUDAException.h>
 
@@ -10,13 +11,14 @@ namespace {
 constexpr int threads_per_block = 256;
 constexpr int warp_size = 32;
 constexpr unsigned full_mask = 0xffffffffu;
-constexpr float sample_rate = 24000.0f;
-constexpr float sine_amplitude = 0.1f;
-constexpr float voiced_noise = 0.003f;
-constexpr float voiced_threshold_hz = 10.0f;
+constexpr float sample_rate = chatterbox::hift::sample_rate;
+constexpr float sine_amplitude = chatterbox::hift::sine_amplitude;
+constexpr float voiced_noise = chatterbox::hift::voiced_noise;
+constexpr float unvoiced_noise = chatterbox::hift::unvoiced_noise;
+constexpr float voiced_threshold_hz = chatterbox::hift::voiced_threshold_hz;
 constexpr float two_pi = 6.28318530717958648f;
-constexpr float largest_magnitude = 100.0f;
-constexpr float audio_limit = 0.99f;
+constexpr float largest_magnitude = chatterbox::hift::largest_magnitude;
+constexpr float audio_limit = chatterbox::hift::audio_limit;
 constexpr int bins = fourier_values / 2;
 constexpr int overlap = fourier_size / fourier_hop;
 
@@ -27,16 +29,15 @@ unsigned blocks_for(std::int64_t count, std::int64_t per_block = threads_per_blo
 __device__ std::int64_t global_thread() { return std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; }
 
 /// A thread makes eight columns of one tap.
-template <class Out>
-__global__ void leaky_windows_kernel(WindowInputs inputs, float slope, Out* out, std::int64_t rows,
-                                     std::int64_t first_row, std::int64_t count, int columns, int taps) {
+__global__ void leaky_windows_kernel(WindowInputs inputs, float slope, __nv_bfloat16* out, std::int64_t rows,
+                                     int columns, int taps) {
   const std::int64_t at = 8 * global_thread();
   const int width = taps * columns;
-  if (at >= count * width) {
+  if (at >= rows * width) {
     return;
   }
   const int within = static_cast<int>(at % width);
-  const std::int64_t row = first_row + at / width + within / columns - taps / 2;
+  const std::int64_t row = at / width + within / columns - taps / 2;
   Float8 sum{};
   if (row >= 0 && row < rows) {
     const std::int64_t from = row * columns + within % columns;
@@ -60,6 +61,51 @@ __global__ void leaky_windows_kernel(WindowInputs inputs, float slope, Out* out,
     }
   }
   store8(out + at, sum);
+}
+
+__device__ double elu(double x) { return x > 0 ? x : expm1(x); }
+
+/// A thread makes two columns of one tap.
+__global__ void elu_windows_kernel(const double* x, const double* bias, const std::uint8_t* valid, double* out,
+                                   std::int64_t rows, std::int64_t first_row, std::int64_t count, int columns) {
+  const std::int64_t at = 2 * global_thread();
+  const int width = 3 * columns;
+  if (at >= count * width) {
+    return;
+  }
+  const int within = static_cast<int>(at % width);
+  const int column = within % columns;
+  const std::int64_t row = first_row + at / width + within / columns - 1;
+  double2 value = make_double2(0, 0);
+  if (row >= 0 && row < rows && valid[row] != 0) {
+    value = *reinterpret_cast<const double2*>(x + row * columns + column);
+    if (bias != nullptr) {
+      value.x = elu(value.x + bias[column]);
+      value.y = elu(value.y + bias[column + 1]);
+    }
+  }
+  *reinterpret_cast<double2*>(out + at) = value;
+}
+
+/// One warp a row.
+__global__ void absolute_outputs_kernel(const double* x, const double* bias, const double* weight,
+                                        const double* out_bias, const std::uint8_t* valid, float* out,
+                                        std::int64_t rows, int columns) {
+  const std::int64_t row = global_thread() / warp_size;
+  if (row >= rows) {
+    return;
+  }
+  const int lane = static_cast<int>(threadIdx.x) % warp_size;
+  double sum = 0;
+  for (int column = lane; column < columns; column += warp_size) {
+    sum += weight[column] * elu(x[row * columns + column] + bias[column]);
+  }
+  for (int offset = warp_size / 2; offset > 0; offset /= 2) {
+    sum += __shfl_xor_sync(full_mask, sum, offset);
+  }
+  if (lane == 0) {
+    out[row] = valid[row] != 0 ? static_cast<float>(fabs(sum + out_bias[0])) : 0.0f;
+  }
 }
 
 __global__ void fuse_rows_kernel(const float* x, const float* bias, const float* other, const std::uint8_t* valid,
@@ -145,7 +191,7 @@ __global__ void harmonic_source_kernel(const float* f0, const double* cycles, So
   const std::int64_t own_sample = sample - std::int64_t{layout.starts[utterance]} * samples_per_frame;
   const float hz = f0[frame];
   const bool voiced = hz > voiced_threshold_hz;
-  const float noise_level = voiced ? voiced_noise : sine_amplitude / 3;
+  const float noise_level = voiced ? voiced_noise : unvoiced_noise;
   float sum = inputs.merge_bias[0];
   for (int h = 0; h < harmonics; ++h) {
     const double turns = cycles[static_cast<std::int64_t>(h) * layout.num_frames + frame] +
@@ -209,6 +255,92 @@ __global__ void analyse_rows_kernel(const float* signal, const float* basis, Fra
   }
 }
 
+/// The mean of three inputs, leaky-rectified.
+__device__ Float8 rectified_mean(const WindowInputs& inputs, float slope, std::int64_t at) {
+  Float8 sum = load8(inputs.rows[0] + at);
+  const Float8 second = load8(inputs.rows[1] + at);
+  const Float8 third = load8(inputs.rows[2] + at);
+#pragma unroll
+  for (int k = 0; k < 8; ++k) {
+    const float mean = (sum.at[k] + second.at[k] + third.at[k]) * (1.0f / 3.0f);
+    sum.at[k] = mean > 0 ? mean : mean * slope;
+  }
+  return sum;
+}
+
+constexpr int spectra_threads = 128;
+constexpr int spectra_rows = 4; // that a thread makes
+constexpr int spectra_tile = spectra_threads * spectra_rows;
+constexpr int spectra_chunk = 16;                // channels in shared memory at a time
+constexpr int spectra_stride = spectra_tile + 8; // of a channel there: four rows more on both sides
+
+/// Sums of spectra_rows neighbouring rows over one channel. @param x the channel from four rows before the first on.
+/// @param weights of the channel.
+__device__ void add_channel(float (&sums)[spectra_rows][fourier_values], const float* x, const float* weights) {
+  float rows[spectra_rows + 8];
+#pragma unroll
+  for (int i = 0; i < spectra_rows + 8; i += 4) {
+    *reinterpret_cast<float4*>(rows + i) = *reinterpret_cast<const float4*>(x + i);
+  }
+#pragma unroll
+  for (int tap = 0; tap < spectra_taps; ++tap) {
+    float weight[spectra_weights];
+#pragma unroll
+    for (int i = 0; i < spectra_weights; i += 4) {
+      *reinterpret_cast<float4*>(weight + i) = *reinterpret_cast<const float4*>(weights + tap * spectra_weights + i);
+    }
+#pragma unroll
+    for (int row = 0; row < spectra_rows; ++row) {
+#pragma unroll
+      for (int k = 0; k < fourier_values; ++k) {
+        sums[row][k] = fmaf(rows[row + tap + 4 - spectra_taps / 2], weight[k], sums[row][k]);
+      }
+    }
+  }
+}
+
+/// A block makes spectra_tile rows.
+__global__ void __launch_bounds__(spectra_threads)
+    convolve_to_spectra_kernel(WindowInputs inputs, float slope, const float* weights, float* out, std::int64_t rows,
+                               int channels) {
+  __shared__ __align__(16) float x[spectra_chunk * spectra_stride];
+  __shared__ __align__(16) float table[spectra_chunk * spectra_taps * spectra_weights];
+  const std::int64_t first_row = std::int64_t{blockIdx.x} * spectra_tile;
+  const int thread = static_cast<int>(threadIdx.x);
+  float sums[spectra_rows][fourier_values] = {};
+  for (int channel = 0; channel < channels; channel += spectra_chunk) {
+    for (int i = thread; i < spectra_chunk / 8 * spectra_stride; i += spectra_threads) {
+      const std::int64_t row = first_row - 4 + i % spectra_stride;
+      const int own = i / spectra_stride * 8;
+      const Float8 value =
+          row >= 0 && row < rows ? rectified_mean(inputs, slope, row * channels + channel + own) : Float8{};
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        x[(own + k) * spectra_stride + i % spectra_stride] = value.at[k];
+      }
+    }
+    for (int i = thread; i < spectra_chunk * spectra_taps * spectra_weights; i += spectra_threads) {
+      table[i] = weights[channel * spectra_taps * spectra_weights + i];
+    }
+    __syncthreads();
+#pragma unroll 1
+    for (int own = 0; own < spectra_chunk; ++own) {
+      add_channel(sums, x + own * spectra_stride + thread * spectra_rows, table + own * spectra_taps * spectra_weights);
+    }
+    __syncthreads();
+  }
+#pragma unroll
+  for (int row = 0; row < spectra_rows; ++row) {
+    const std::int64_t to = first_row + thread * spectra_rows + row;
+    if (to < rows) {
+#pragma unroll
+      for (int k = 0; k < fourier_values; k += 2) {
+        *reinterpret_cast<float2*>(out + to * spectrum_columns + k) = make_float2(sums[row][k], sums[row][k + 1]);
+      }
+    }
+  }
+}
+
 /// A block makes threads_per_block samples from the spectra that overlap them.
 __global__ void synthesise_rows_kernel(const float* spectra, const float* bias, const float* basis, const float* window,
                                        FrameLayout layout, int rate, float* out) {
@@ -264,17 +396,24 @@ __global__ void synthesise_rows_kernel(const float* spectra, const float* bias, 
 
 } // namespace
 
-void leaky_windows(const WindowInputs& inputs, float slope, __nv_bfloat16* out, std::int64_t rows,
-                   std::int64_t first_row, std::int64_t count, int columns, int taps, cudaStream_t stream) {
-  leaky_windows_kernel<<<blocks_for(count * taps * columns / 8), threads_per_block, 0, stream>>>(
-      inputs, slope, out, rows, first_row, count, columns, taps);
+void leaky_windows(const WindowInputs& inputs, float slope, __nv_bfloat16* out, std::int64_t rows, int columns,
+                   int taps, cudaStream_t stream) {
+  leaky_windows_kernel<<<blocks_for(rows * taps * columns / 8), threads_per_block, 0, stream>>>(inputs, slope, out,
+                                                                                                rows, columns, taps);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
-void leaky_windows(const WindowInputs& inputs, float slope, float* out, std::int64_t rows, std::int64_t first_row,
-                   std::int64_t count, int columns, int taps, cudaStream_t stream) {
-  leaky_windows_kernel<<<blocks_for(count * taps * columns / 8), threads_per_block, 0, stream>>>(
-      inputs, slope, out, rows, first_row, count, columns, taps);
+void elu_windows(const double* x, const double* bias, const std::uint8_t* valid, double* out, std::int64_t rows,
+                 std::int64_t first_row, std::int64_t count, int columns, cudaStream_t stream) {
+  elu_windows_kernel<<<blocks_for(count * 3 * columns / 2), threads_per_block, 0, stream>>>(x, bias, valid, out, rows,
+                                                                                            first_row, count, columns);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+void absolute_outputs(const double* x, const double* bias, const double* weight, const double* out_bias,
+                      const std::uint8_t* valid, float* out, std::int64_t rows, int columns, cudaStream_t stream) {
+  absolute_outputs_kernel<<<blocks_for(rows * warp_size), threads_per_block, 0, stream>>>(x, bias, weight, out_bias,
+                                                                                          valid, out, rows, columns);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
@@ -305,6 +444,13 @@ void analyse_rows(const float* signal, const float* basis, const FrameLayout& la
                   cudaStream_t stream) {
   analyse_rows_kernel<<<blocks_for(std::int64_t{layout.num_frames} * rate), threads_per_block, 0, stream>>>(
       signal, basis, layout, rate, out);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+void convolve_to_spectra(const WindowInputs& inputs, float slope, const float* weights, float* out, std::int64_t rows,
+                         int channels, cudaStream_t stream) {
+  convolve_to_spectra_kernel<<<blocks_for(rows, spectra_tile), spectra_threads, 0, stream>>>(inputs, slope, weights,
+                                                                                             out, rows, channels);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 

@@ -25,8 +25,9 @@ struct RowConvolution {
   const float* bias; ///< [channels]
   int channels;      ///< 64, 128 or 256
   int taps;          ///< odd
-  int dilation;
+  int dilation;      ///< (taps - 1) * dilation is at most max_convolution_reach
 };
+inline constexpr int max_convolution_reach = 56;
 
 /// What becomes of a convolution's result.
 struct RowResult {
@@ -40,18 +41,28 @@ struct RowResult {
 void convolve_rows(const RowConvolution& layer, const __nv_bfloat16* x, const RowResult& result,
                    const std::uint8_t* valid, int rows, cudaStream_t stream);
 
-/// Row n of out is rows n - taps / 2 … n + taps / 2 of the mean of up to three inputs, leaky-rectified, side by side;
-/// zeros beyond the first and the last row. Rows @p first_row … first_row + count - 1 are made.
-/// @param inputs fp32 [rows, columns]; the second and third may be null. @param slope of negative values; 1 leaves
-/// them.
-/// @param columns a multiple of 8. @param out bf16 or fp32 [count, taps * columns]
+/// Three matrices fp32 [rows, columns]; the second and third may be null.
 struct WindowInputs {
   const float* rows[3];
 };
-void leaky_windows(const WindowInputs& inputs, float slope, __nv_bfloat16* out, std::int64_t rows,
-                   std::int64_t first_row, std::int64_t count, int columns, int taps, cudaStream_t stream);
-void leaky_windows(const WindowInputs& inputs, float slope, float* out, std::int64_t rows, std::int64_t first_row,
-                   std::int64_t count, int columns, int taps, cudaStream_t stream);
+
+/// Row n of out is rows n - taps / 2 … n + taps / 2 of the mean of up to three inputs, leaky-rectified, side by side;
+/// zeros beyond the first and the last row. @param slope of negative values; 1 leaves them.
+/// @param columns a multiple of 8. @param out bf16 [rows, taps * columns]
+void leaky_windows(const WindowInputs& inputs, float slope, __nv_bfloat16* out, std::int64_t rows, int columns,
+                   int taps, cudaStream_t stream);
+
+/// Row n of out is rows n - 1, n, n + 1 of ELU(x + bias) side by side, in double, with zeros where a row is not valid.
+/// Rows @p first_row … first_row + count - 1 are made, also beyond @p rows.
+/// @param x [rows, columns], columns even. @param bias [columns], or null for the rows of x as they are.
+/// @param out [count, 3 * columns]
+void elu_windows(const double* x, const double* bias, const std::uint8_t* valid, double* out, std::int64_t rows,
+                 std::int64_t first_row, std::int64_t count, int columns, cudaStream_t stream);
+
+/// |ELU(x + bias) weight + out_bias| in valid rows, 0 in the others, summed in double. @param x [rows, columns].
+/// @param bias, weight [columns]. @param out_bias [1]. @param out [rows]
+void absolute_outputs(const double* x, const double* bias, const double* weight, const double* out_bias,
+                      const std::uint8_t* valid, float* out, std::int64_t rows, int columns, cudaStream_t stream);
 
 /// Where snake(x) goes for up to three different Snakes; null: not wanted.
 struct SnakeFan {
@@ -107,6 +118,18 @@ inline constexpr int spectrum_columns = 24;             ///< of a row that holds
 /// @param out bf16 [rate * num_frames, spectrum_columns], zero in all other rows
 void analyse_rows(const float* signal, const float* basis, const FrameLayout& layout, int rate, __nv_bfloat16* out,
                   cudaStream_t stream);
+
+inline constexpr int spectra_taps = 7;
+/// Values that convolve_to_spectra()'s weights hold for a spectrum, the last ones zero.
+inline constexpr int spectra_weights = 20;
+
+/// The convolution of spectra_taps that makes spectra from the mean of three inputs, leaky-rectified; in fp32
+/// throughout, for they are logarithms and phases. The bias is left to synthesise_rows().
+/// @param inputs fp32 [rows, channels] each, channels a multiple of 16.
+/// @param weights [channels, spectra_taps, spectra_weights]. @param out [rows, spectrum_columns], the last columns
+/// undefined
+void convolve_to_spectra(const WindowInputs& inputs, float slope, const float* weights, float* out, std::int64_t rows,
+                         int channels, cudaStream_t stream);
 
 /// From log magnitudes and raw phases to samples: magnitudes exp(·) up to 100, phases sin(·), inverse transform,
 /// clamped to +-0.99. @param spectra fp32 [rate * num_frames, spectrum_columns], rows as in analyse_rows(), without the

@@ -47,6 +47,13 @@ at::Tensor MaskedConv1d::operator()(const at::Tensor& x, const at::Tensor& mask)
   return apply_mask(y, mask);
 }
 
+MaskedConv1d MaskedConv1d::to(at::ScalarType type) const {
+  MaskedConv1d converted = *this;
+  converted.weight_ = weight_.to(type);
+  converted.bias_ = bias_.to(type);
+  return converted;
+}
+
 MaskedConvTranspose1d::MaskedConvTranspose1d(const StateDict& weights, const std::string& name, const ConvShape& shape,
                                              WeightForm form)
     : shape_(shape), weight_(load_weight(weights, name, {shape.in, shape.out, shape.kernel}, form)),

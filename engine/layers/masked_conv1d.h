@@ -39,6 +39,9 @@ public:
   /// @param x [batch, in, length], zero in its padding. @param mask of the result. @return [batch, out, length']
   [[nodiscard]] at::Tensor operator()(const at::Tensor& x, const at::Tensor& mask) const;
 
+  /// The same layer for inputs of @p type.
+  [[nodiscard]] MaskedConv1d to(at::ScalarType type) const;
+
   [[nodiscard]] const ConvShape& shape() const noexcept { return shape_; }
   /// [out, in, kernel], weight normalisation folded.
   [[nodiscard]] const at::Tensor& weight() const noexcept { return weight_; }

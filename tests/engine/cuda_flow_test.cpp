@@ -1,6 +1,7 @@
 // The bf16 flow on a GPU: kernels against ATen in fp32, the estimator and whole solutions against the fp32 solver, and
 // utterances in company against the same alone.
 #include "engine/cuda/cuda_flow.h"
+#include "engine/cuda/device_pointers.h"
 #include "engine/cuda/flow_kernels.h"
 #include "engine/cuda/pack_weights.h"
 #include "engine/models/chatterbox/cfm_decoder.h"
@@ -8,7 +9,6 @@
 #include "tests/engine/s3gen_fixture.h"
 
 #include <ATen/ATen.h>
-#include <ATen/cuda/CUDAContext.h>
 #include <memory>
 
 namespace audiobookd::tests {
@@ -18,8 +18,12 @@ using engine::PackedRows;
 using engine::chatterbox::CfmDecoder;
 using engine::chatterbox::Config;
 using engine::chatterbox::FlowConditions;
+using engine::cuda::bf16;
+using engine::cuda::bf16_out;
 using engine::cuda::CudaFlow;
 using engine::cuda::FlowKernels;
+using engine::cuda::fp32;
+using engine::cuda::stream;
 
 /// || actual - expected || / || expected ||
 double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
@@ -29,10 +33,6 @@ double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
 
 at::Tensor drawn(at::IntArrayRef shape) { return at::randn(shape).to(test_device()); }
 at::Tensor drawn_bf16(at::IntArrayRef shape) { return drawn(shape).to(at::kBFloat16); }
-const __nv_bfloat16* bf16(const at::Tensor& t) { return reinterpret_cast<const __nv_bfloat16*>(t.const_data_ptr()); }
-__nv_bfloat16* bf16_out(const at::Tensor& t) { return reinterpret_cast<__nv_bfloat16*>(t.data_ptr()); }
-const float* fp32(const at::Tensor& t) { return t.const_data_ptr<float>(); }
-cudaStream_t stream() { return at::cuda::getCurrentCUDAStream(); }
 
 /// One rounding to bf16.
 constexpr double bf16_rounding = 4e-3;

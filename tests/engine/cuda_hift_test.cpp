@@ -1,6 +1,7 @@
 // The bf16 vocoder on a GPU: kernels against ATen in fp32, whole utterances against the fp32 vocoder, and utterances in
 // company against the same alone.
 #include "engine/cuda/cuda_hift.h"
+#include "engine/cuda/device_pointers.h"
 #include "engine/cuda/hift_kernels.h"
 #include "engine/cuda/pack_weights.h"
 #include "engine/models/chatterbox/hift.h"
@@ -8,7 +9,6 @@
 #include "tests/engine/s3gen_fixture.h"
 
 #include <ATen/ATen.h>
-#include <ATen/cuda/CUDAContext.h>
 #include <memory>
 
 namespace audiobookd::tests {
@@ -19,8 +19,12 @@ using engine::chatterbox::HarmonicSource;
 using engine::chatterbox::Hift;
 using engine::chatterbox::ShortFourier;
 using engine::chatterbox::VocoderInput;
+using engine::cuda::bf16;
+using engine::cuda::bf16_out;
 using engine::cuda::CudaHift;
+using engine::cuda::fp32;
 using engine::cuda::pack_weights;
+using engine::cuda::stream;
 using engine::cuda::VocoderRows;
 
 double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
@@ -30,10 +34,6 @@ double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
 
 at::Tensor drawn(at::IntArrayRef shape) { return at::randn(shape).to(test_device()); }
 at::Tensor drawn_short(at::IntArrayRef shape) { return drawn(shape).to(at::kBFloat16).to(at::kFloat); }
-const __nv_bfloat16* bf16(const at::Tensor& t) { return reinterpret_cast<const __nv_bfloat16*>(t.const_data_ptr()); }
-__nv_bfloat16* bf16_out(const at::Tensor& t) { return reinterpret_cast<__nv_bfloat16*>(t.data_ptr()); }
-const float* fp32(const at::Tensor& t) { return t.const_data_ptr<float>(); }
-cudaStream_t stream() { return at::cuda::getCurrentCUDAStream(); }
 
 at::Tensor snake(const at::Tensor& x, const at::Tensor& alpha) { return x + at::sin(alpha * x).square() / alpha; }
 
@@ -70,6 +70,22 @@ TEST(GpuHiftKernels, RowConvolutionsMatchAten) {
                    std::to_string(dilation));
       expect_convolution(channels, taps, dilation);
     }
+  }
+}
+
+TEST(GpuHiftKernels, SpectraMatchAten) {
+  at::manual_seed(25);
+  for (const std::int64_t rows : {1300, 3}) {
+    SCOPED_TRACE(rows);
+    const at::Tensor inputs[3] = {drawn({rows, 64}), drawn({rows, 64}), drawn({rows, 64})};
+    const at::Tensor weight = drawn({18, 64, 7}) / 20;
+    const at::Tensor packed = at::constant_pad_nd(weight.permute({1, 2, 0}), {0, 2}).contiguous();
+    const at::Tensor out = at::empty({rows, 24}, weight.options());
+    engine::cuda::convolve_to_spectra({{fp32(inputs[0]), fp32(inputs[1]), fp32(inputs[2])}}, 0.01F, fp32(packed),
+                                      out.data_ptr<float>(), rows, 64, stream());
+    const at::Tensor mean = at::leaky_relu((inputs[0] + inputs[1] + inputs[2]) / 3, 0.01);
+    const at::Tensor expected = at::conv1d(mean.t().unsqueeze(0), weight, {}, 1, 3).squeeze(0).t();
+    EXPECT_LT(relative_error(out.narrow(1, 0, 18), expected), 1e-6);
   }
 }
 
@@ -174,6 +190,26 @@ TEST_F(GpuHift, WaveformsAreCloseToFp32) {
     SCOPED_TRACE("utterance " + std::to_string(i));
     ASSERT_EQ(found[i].sizes().vec(), expected[i].sizes().vec());
     EXPECT_GT(signal_to_noise_db(found[i], expected[i]), 27);
+  }
+}
+
+TEST_F(GpuHift, FundamentalFrequenciesAreThoseOfFp32) {
+  const c10::InferenceMode inference;
+  const CudaHift vocoder(*reference_);
+  const std::vector<VocoderInput> inputs = drawn_inputs({12, 1, 77, 5000});
+  std::vector<at::Tensor> found;
+  const auto keep = [&](std::string_view name, const at::Tensor& value) {
+    if (name == "f0") {
+      found.push_back(value.clone());
+    }
+  };
+  (void)vocoder.render(inputs, keep);
+  ASSERT_EQ(found.size(), inputs.size());
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    SCOPED_TRACE("utterance " + std::to_string(i));
+    const std::int64_t length = inputs[i].mel.size(1);
+    const at::Tensor expected = reference_->predict_f0(inputs[i].mel.unsqueeze(0), {&length, 1}).squeeze(0);
+    EXPECT_LT(relative_error(found[i], expected), 1e-5);
   }
 }
 

@@ -1,16 +1,13 @@
 // Harmonic source: phase, voicing, noise, and their merging into one signal.
 #include "engine/models/chatterbox/harmonic_source.h"
 
+#include "engine/models/chatterbox/hift_constants.h"
+
 #include <ATen/ATen.h>
 #include <numbers>
 
 namespace audiobookd::engine::chatterbox {
 namespace {
-
-constexpr double sample_rate = 24000;
-constexpr double sine_amplitude = 0.1;
-constexpr double voiced_noise = 0.003;
-constexpr double voiced_threshold_hz = 10;
 
 /// [frames] to [frames * times]
 at::Tensor repeat(const at::Tensor& per_frame, std::int64_t times) {
@@ -28,7 +25,7 @@ HarmonicSource::HarmonicSource(const HiftConfig& config, const StateDict& weight
 at::Tensor HarmonicSource::angles(const at::Tensor& f0) const {
   const at::Tensor harmonics = at::arange(1, num_harmonics_ + 1, f0.options()).unsqueeze(1);
   // Divided by a tensor: CUDA divides by a number by multiplying with its reciprocal, and the last bit adds up.
-  const at::Tensor cycles_per_sample = f0 * harmonics / at::full({1}, sample_rate, f0.options());
+  const at::Tensor cycles_per_sample = f0 * harmonics / at::full({1}, hift::sample_rate, f0.options());
   const at::Tensor increments = cycles_per_sample.unsqueeze(2)
                                     .expand({num_harmonics_, f0.size(0), samples_per_frame_})
                                     .reshape({num_harmonics_, -1});
@@ -38,9 +35,9 @@ at::Tensor HarmonicSource::angles(const at::Tensor& f0) const {
 at::Tensor HarmonicSource::operator()(const at::Tensor& f0, const at::Tensor& phase, const at::Tensor& noise) const {
   at::Tensor initial = phase.clone();
   initial[0] = 0;
-  const at::Tensor voiced = f0.gt(voiced_threshold_hz).to(at::kFloat);
-  const at::Tensor noise_level = voiced * voiced_noise + (1 - voiced) * sine_amplitude / 3;
-  at::Tensor waves = angles(f0).add_(initial.unsqueeze(1)).sin_().mul_(sine_amplitude);
+  const at::Tensor voiced = f0.gt(hift::voiced_threshold_hz).to(at::kFloat);
+  const at::Tensor noise_level = voiced * hift::voiced_noise + (1 - voiced) * hift::unvoiced_noise;
+  at::Tensor waves = angles(f0).add_(initial.unsqueeze(1)).sin_().mul_(hift::sine_amplitude);
   waves.mul_(repeat(voiced, samples_per_frame_)).addcmul_(repeat(noise_level, samples_per_frame_), noise);
   return at::matmul(merge_.weight, waves).squeeze(0).add_(merge_.bias).tanh_();
 }

@@ -1,6 +1,8 @@
 // HiFT vocoder: loading, F0, stages, and the way back to samples.
 #include "engine/models/chatterbox/hift.h"
 
+#include "engine/models/chatterbox/hift_constants.h"
+
 #include <ATen/ATen.h>
 #include <algorithm>
 #include <functional>
@@ -11,10 +13,6 @@ namespace audiobookd::engine::chatterbox {
 namespace {
 
 constexpr int num_f0_convs = 5;
-constexpr double stage_leaky_slope = 0.1;
-constexpr double last_leaky_slope = 0.01;
-constexpr double largest_magnitude = 100;
-constexpr double audio_limit = 0.99;
 
 /// Frames of the source's spectrum, and of the result's, per mel frame; one more at the end.
 std::int64_t spectrum_rate(const HiftConfig& config) {
@@ -30,9 +28,10 @@ std::vector<MaskedConv1d> make_f0_convs(const HiftConfig& config, std::int64_t m
   std::vector<MaskedConv1d> convs;
   for (int i = 0; i < num_f0_convs; ++i) {
     // Every second entry of the checkpoint's list is an activation.
-    convs.emplace_back(weights, "f0_predictor.condnet." + std::to_string(2 * i),
-                       same_length(i == 0 ? mel_channels : config.f0_channels, config.f0_channels, 3),
-                       WeightForm::weight_normalised);
+    convs.push_back(MaskedConv1d(weights, "f0_predictor.condnet." + std::to_string(2 * i),
+                                 same_length(i == 0 ? mel_channels : config.f0_channels, config.f0_channels, 3),
+                                 WeightForm::weight_normalised)
+                        .to(at::kDouble));
   }
   return convs;
 }
@@ -103,6 +102,8 @@ Hift::Hift(const HiftConfig& config, std::int64_t mel_channels, const StateDict&
       conv_post_(weights, "conv_post",
                  same_length(config.base_channels >> config.upsample_rates.size(), config.istft_n_fft + 2, 7),
                  WeightForm::weight_normalised) {
+  f0_out_.weight = f0_out_.weight.to(at::kDouble);
+  f0_out_.bias = f0_out_.bias.to(at::kDouble);
   add_stages(config, weights);
 }
 
@@ -136,12 +137,12 @@ void Hift::add_stages(const HiftConfig& config, const StateDict& weights) {
 
 at::Tensor Hift::predict_f0(const at::Tensor& mel, std::span<const std::int64_t> lengths) const {
   const at::Tensor mask = length_mask(lengths, mel.device());
-  at::Tensor x = mel;
+  at::Tensor x = mel.to(at::kDouble);
   for (const MaskedConv1d& conv : f0_convs_) {
     x = conv(x, mask);
     at::elu_(x);
   }
-  return f0_out_(x.transpose(1, 2)).squeeze(2).abs_();
+  return f0_out_(x.transpose(1, 2)).squeeze(2).abs_().to(at::kFloat);
 }
 
 at::Tensor Hift::run(std::size_t stage_index, const at::Tensor& x, const at::Tensor& source_spectrum,
@@ -152,7 +153,7 @@ at::Tensor Hift::run(std::size_t stage_index, const at::Tensor& x, const at::Ten
   // inverse transform's frames then belong.
   const bool last = stage_index + 1 == stages_.size();
   at::Tensor up =
-      stage.up(at::leaky_relu(x, stage_leaky_slope), length_mask(scaled(lengths, stage.rate, 0), x.device()));
+      stage.up(at::leaky_relu(x, hift::stage_leaky_slope), length_mask(scaled(lengths, stage.rate, 0), x.device()));
   show(probe, "up" + index, up);
   if (last) {
     up = at::reflection_pad1d(up, {1, 0});
@@ -178,8 +179,9 @@ at::Tensor Hift::to_samples(const at::Tensor& spectrum, const Probe& probe) cons
   show(probe, "magnitude", magnitude);
   const at::Tensor phase = spectrum.narrow(0, bins, bins).sin();
   show(probe, "spec_phase", phase);
-  magnitude.clamp_max_(largest_magnitude);
-  return fourier_.synthesise(magnitude * phase.cos(), magnitude * phase.sin()).clamp_(-audio_limit, audio_limit);
+  magnitude.clamp_max_(hift::largest_magnitude);
+  return fourier_.synthesise(magnitude * phase.cos(), magnitude * phase.sin())
+      .clamp_(-hift::audio_limit, hift::audio_limit);
 }
 
 std::vector<at::Tensor> Hift::decode(const at::Tensor& mel, std::span<const std::int64_t> lengths,
@@ -196,7 +198,7 @@ std::vector<at::Tensor> Hift::decode(const at::Tensor& mel, std::span<const std:
     x = run(stage, x, source_spectrum, lengths, probe);
   }
   const std::vector<std::int64_t> frames = scaled(lengths, stages_.back().rate, 1);
-  x = conv_post_(at::leaky_relu_(x, last_leaky_slope), length_mask(frames, mel.device()));
+  x = conv_post_(at::leaky_relu_(x, hift::last_leaky_slope), length_mask(frames, mel.device()));
   show(probe, "conv_post", x);
   std::vector<at::Tensor> samples;
   for (std::size_t i = 0; i < frames.size(); ++i) {

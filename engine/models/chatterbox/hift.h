@@ -78,6 +78,11 @@ public:
 
   /// 480: the upsampling rates times the hop of the inverse transform.
   [[nodiscard]] std::int64_t samples_per_frame() const noexcept { return samples_per_frame_; }
+  /// The F0 predictor: convolutions of three taps, an ELU after each, and the linear layer whose absolute value is F0.
+  /// In double: the source's phase adds up F0's error over the utterance, and that of sums in fp32, which differs
+  /// between orders of summation, can be heard in the harmonics after some seconds.
+  [[nodiscard]] const std::vector<MaskedConv1d>& f0_convs() const noexcept { return f0_convs_; }
+  [[nodiscard]] const Linear& f0_out() const noexcept { return f0_out_; }
   [[nodiscard]] const HarmonicSource& source() const noexcept { return source_; }
   [[nodiscard]] const ShortFourier& fourier() const noexcept { return fourier_; }
   [[nodiscard]] const MaskedConv1d& conv_pre() const noexcept { return conv_pre_; }
