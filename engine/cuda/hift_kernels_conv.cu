@@ -1,6 +1,7 @@
 #include "engine/cuda/hift_kernels_conv.cuh"
 #include "engine/cuda/tensor_map.h"
 
+#include <ATen/cuda/CUDAContextLight.h>
 #include <algorithm>
 #include <c10/cuda/CUDAException.h>
 #include <stdexcept>
@@ -10,15 +11,20 @@ namespace audiobookd::engine::cuda {
 namespace {
 
 template <int channels>
-void launch(RowConvolutionParams& params, cudaStream_t stream) {
+void launch(const RowConvolution& layer, const __nv_bfloat16* x, const RowResult& result, const std::uint8_t* valid,
+            int rows, cudaStream_t stream) {
   using Shape = RowConvolutionShape<channels>;
-  int device = 0;
-  int multiprocessors = 0;
-  C10_CUDA_CHECK(cudaGetDevice(&device));
-  C10_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+  RowConvolutionParams params{};
+  params.box_rows = Shape::box_rows((layer.taps - 1) * layer.dilation);
+  params.x = matrix_map(x, rows, channels, params.box_rows, tile_depth);
+  params.layer = layer;
+  params.result = result;
+  params.valid = valid;
+  params.rows = rows;
+  params.tiles = Shape::tiles(rows);
   C10_CUDA_CHECK(cudaFuncSetAttribute(row_convolution_kernel<channels>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                       Shape::shared_bytes));
-  const int blocks = std::min(params.tiles, multiprocessors * Shape::blocks_per_sm);
+  const int blocks = std::min(params.tiles, at::cuda::getCurrentDeviceProperties()->multiProcessorCount);
   row_convolution_kernel<channels>
       <<<static_cast<unsigned>(blocks), tile_threads, Shape::shared_bytes, stream>>>(params);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
@@ -28,17 +34,14 @@ void launch(RowConvolutionParams& params, cudaStream_t stream) {
 
 void convolve_rows(const RowConvolution& layer, const __nv_bfloat16* x, const RowResult& result,
                    const std::uint8_t* valid, int rows, cudaStream_t stream) {
-  RowConvolutionParams params{};
-  params.x = matrix_map(x, rows, layer.channels, tile_rows, tile_depth);
-  params.layer = layer;
-  params.result = result;
-  params.valid = valid;
-  params.rows = rows;
-  params.tiles = (rows + tile_rows - 1) / tile_rows;
+  if ((layer.taps - 1) * layer.dilation > max_convolution_reach) {
+    throw std::invalid_argument("row convolutions reach over " + std::to_string(max_convolution_reach) +
+                                " rows at most, not " + std::to_string((layer.taps - 1) * layer.dilation));
+  }
   switch (layer.channels) {
-  case 64: return launch<64>(params, stream);
-  case 128: return launch<128>(params, stream);
-  case 256: return launch<256>(params, stream);
+  case 64: return launch<64>(layer, x, result, valid, rows, stream);
+  case 128: return launch<128>(layer, x, result, valid, rows, stream);
+  case 256: return launch<256>(layer, x, result, valid, rows, stream);
   default:
     throw std::invalid_argument("row convolutions have 64, 128 or 256 channels, not " + std::to_string(layer.channels));
   }

@@ -1,5 +1,10 @@
-// The row convolution of the vocoder (see hift_kernels.h): a persistent kernel with one producer warpgroup that only
-// starts copies and two consumer warpgroups that each carry 64 rows.
+// The row convolution of the vocoder (see hift_kernels.h): a persistent kernel with two warpgroups that multiply and
+// one of which a single thread starts copies.
+//
+// The two take tiles by turns, and turns at the tensor cores: while one multiplies, the other adds residuals, computes
+// Snakes and stores. A tile's rows are copied once for all taps, with as many around them as the convolution reaches; a
+// tap reads them from another row on. Shared memory has a ring of such windows, 64 columns each, and a ring of the
+// weights for one tap and 64 columns.
 #pragma once
 
 #include "engine/cuda/hift_kernels.h"
@@ -9,88 +14,188 @@
 namespace audiobookd::engine::cuda {
 
 struct RowConvolutionParams {
-  CUtensorMap x;
+  CUtensorMap x; // boxes of box_rows
   RowConvolution layer;
   RowResult result;
   const std::uint8_t* valid;
   int rows;
   int tiles;
-  int zero; // always 0
+  int box_rows; // that one copy brings, a multiple of 8
+  int zero;     // always 0
 };
 
-/// Sizes for one number of channels. A stage holds 128 rows by 64 columns of x and the weights for them.
+/// Sizes for one number of channels. A warpgroup's sums are 128 registers a thread.
 template <int channels>
 struct RowConvolutionShape {
-  static constexpr int blocks_per_sm = channels == 64 ? 2 : 1;
-  static constexpr int rows_bytes = tile_rows * tile_row_bytes;
-  static constexpr int weight_bytes = channels * tile_row_bytes;
-  static constexpr int stage_bytes = rows_bytes + weight_bytes;
-  static constexpr int stages = 192 * 1024 / blocks_per_sm / stage_bytes;
+  static constexpr int columns = channels == 64 ? 64 : 128; // of a tile
+  static constexpr int strips = 256 / columns;              // of 64 rows in a tile
+  static constexpr int rows = 64 * strips;
+  static constexpr int window_rows = rows + (max_convolution_reach + 7) / 8 * 8;
+  static constexpr int copies = strips == 4 ? 3 : 1; // that bring a window: a box has 256 rows at most
+  static constexpr int window_bytes = window_rows * tile_row_bytes;
+  static constexpr int windows = strips == 4 ? 4 : 5;
+  static constexpr int weight_bytes = columns * tile_row_bytes;
+  static constexpr int stages = strips == 4 ? 8 : 6; // of weights
+  static constexpr int chunks = channels / tile_depth;
   static constexpr int alignment = 1024;
-  static constexpr int shared_bytes = alignment + stages * stage_bytes + 16 * stages;
-  static constexpr int consumer_registers = channels == 64 ? 104 : 240;
+  static constexpr int shared_bytes =
+      alignment + windows * window_bytes + stages * weight_bytes + 16 * (windows + stages);
+  static_assert(window_bytes % alignment == 0 && window_rows % (8 * copies) == 0);
+  static_assert(shared_bytes <= 227 * 1024);
+
+  /// Rows that one copy brings of a window for taps so far apart.
+  static constexpr int box_rows(int reach) { return (rows + reach + 8 * copies - 1) / (8 * copies) * 8; }
+  /// Tiles of a matrix.
+  static constexpr int tiles(int matrix_rows) { return (matrix_rows + rows - 1) / rows * (channels / columns); }
 };
 
 namespace row_convolution {
+
+/// Of the results' groups of columns, whose residuals are loaded together.
+constexpr int groups_in_flight = 4;
+
+/// Asks for @p bytes (a multiple of 16) of global memory to be brought to the L2 cache.
+__device__ inline void prefetch(const void* from, std::uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;\n" ::"l"(from), "r"(bytes) : "memory");
+}
 
 template <int channels>
 struct Shared {
   using Shape = RowConvolutionShape<channels>;
   std::uint32_t base;
-  __device__ std::uint32_t rows(int stage) const { return base + stage * Shape::stage_bytes; }
-  __device__ std::uint32_t weights(int stage) const { return rows(stage) + Shape::rows_bytes; }
-  __device__ std::uint32_t full(int stage) const { return rows(Shape::stages) + 8 * stage; }
-  __device__ std::uint32_t empty(int stage) const { return full(Shape::stages + stage); }
+  __device__ std::uint32_t window(int i) const { return base + i * Shape::window_bytes; }
+  __device__ std::uint32_t weights(int i) const { return window(Shape::windows) + i * Shape::weight_bytes; }
+  __device__ std::uint32_t barrier(int i) const { return weights(Shape::stages) + 8 * i; }
+  __device__ std::uint32_t window_full(int i) const { return barrier(i); }
+  __device__ std::uint32_t window_empty(int i) const { return barrier(Shape::windows + i); }
+  __device__ std::uint32_t weights_full(int i) const { return barrier(2 * Shape::windows + i); }
+  __device__ std::uint32_t weights_empty(int i) const { return barrier(2 * Shape::windows + Shape::stages + i); }
 };
 
+/// The part of the result that a warpgroup makes at a time.
 template <int channels>
-__device__ void load(const RowConvolutionParams& params, const Shared<channels>& shared) {
+struct Tile {
   using Shape = RowConvolutionShape<channels>;
-  Turn<Shape::stages> turn;
-  for (int tile = static_cast<int>(blockIdx.x); tile < params.tiles; tile += static_cast<int>(gridDim.x)) {
-    const char* weights = reinterpret_cast<const char*>(params.layer.weights);
-    int row = tile * tile_rows - params.layer.taps / 2 * params.layer.dilation;
-    for (int tap = 0; tap < params.layer.taps; ++tap, row += params.layer.dilation) {
-      for (int column = 0; column < channels; column += tile_depth, weights += Shape::weight_bytes) {
-        barrier_wait(shared.empty(turn.at), turn.parity ^ 1);
-        barrier_expect(shared.full(turn.at), Shape::stage_bytes);
-        tensor_load(shared.rows(turn.at), &params.x, column, row, shared.full(turn.at));
-        bulk_load(shared.weights(turn.at), weights, Shape::weight_bytes, shared.full(turn.at));
-        turn.advance();
-      }
+  int row;    // first one
+  int column; // first one
+  __device__ explicit Tile(int index)
+      : row(index / (channels / Shape::columns) * Shape::rows),
+        column(index % (channels / Shape::columns) * Shape::columns) {}
+};
+
+template <int size>
+__device__ void skip(Turn<size>& turn, int count) {
+  const int to = turn.at + count;
+  turn.parity ^= to / size & 1;
+  turn.at = to % size;
+}
+
+/// Where a thread is in both rings.
+template <int channels>
+struct Turns {
+  Turn<RowConvolutionShape<channels>::windows> window;
+  Turn<RowConvolutionShape<channels>::stages> weights;
+  __device__ void skip_tile(int taps) {
+    constexpr int chunks = RowConvolutionShape<channels>::chunks;
+    skip(window, chunks);
+    skip(weights, chunks * taps);
+  }
+};
+
+/// Copies one tile's windows and weights.
+template <int channels>
+__device__ void load(const RowConvolutionParams& params, const Shared<channels>& shared, Turns<channels>& turn,
+                     const Tile<channels>& tile) {
+  using Shape = RowConvolutionShape<channels>;
+  const char* const weights = reinterpret_cast<const char*>(params.layer.weights);
+  const std::uint32_t box_bytes = params.box_rows * tile_row_bytes;
+  const int first_row = tile.row - params.layer.taps / 2 * params.layer.dilation;
+  for (int chunk = 0; chunk < Shape::chunks; ++chunk) {
+    const int window = turn.window.at;
+    barrier_wait(shared.window_empty(window), turn.window.parity ^ 1);
+    barrier_expect(shared.window_full(window), Shape::copies * box_bytes);
+    for (int copy = 0; copy < Shape::copies; ++copy) {
+      tensor_load(shared.window(window) + copy * box_bytes, &params.x, chunk * tile_depth,
+                  first_row + copy * params.box_rows, shared.window_full(window));
+    }
+    turn.window.advance();
+    for (int tap = 0; tap < params.layer.taps; ++tap) {
+      const int stage = turn.weights.at;
+      barrier_wait(shared.weights_empty(stage), turn.weights.parity ^ 1);
+      barrier_expect(shared.weights_full(stage), Shape::weight_bytes);
+      bulk_load(shared.weights(stage),
+                weights + ((tap * Shape::chunks + chunk) * channels + tile.column) * tile_row_bytes,
+                Shape::weight_bytes, shared.weights_full(stage));
+      turn.weights.advance();
     }
   }
 }
 
-/// sums += x * weights over all stages of a tile.
 template <int channels>
-__device__ void multiply(float (&sums)[channels / 2], Turn<RowConvolutionShape<channels>::stages>& turn,
-                         const Shared<channels>& shared, const Place& place, int chunks) {
-  int last = 0;
-  int chunk = 0;
+__device__ void load_all(const RowConvolutionParams& params, const Shared<channels>& shared) {
+  using Shape = RowConvolutionShape<channels>;
+  Turns<channels> turn;
+  for (int index = static_cast<int>(blockIdx.x); index < params.tiles; index += static_cast<int>(gridDim.x)) {
+    const Tile<channels> tile(index);
+    if (params.result.residual != nullptr && tile.column == 0) {
+      prefetch(params.result.residual + static_cast<std::size_t>(tile.row) * channels,
+               min(Shape::rows, params.rows - tile.row) * channels * sizeof(float));
+    }
+    load(params, shared, turn, tile);
+  }
+}
+
+template <int channels>
+using Sums = float[RowConvolutionShape<channels>::strips][RowConvolutionShape<channels>::columns / 2];
+
+/// sums += x * weights over all taps and columns of a tile. @param hand_over called when all products have been
+/// started.
+template <int channels, class HandOver>
+__device__ void multiply(Sums<channels>& sums, Turns<channels>& turn, const Shared<channels>& shared, int lane,
+                         const RowConvolution& layer, const HandOver& hand_over) {
+  using Shape = RowConvolutionShape<channels>;
+  constexpr int strip_step = 64 * tile_row_bytes >> 4; // in units of the description
+  const auto release = [&](std::uint32_t barrier) {
+    if (lane == 0) {
+      barrier_arrive(barrier);
+    }
+  };
 #pragma unroll 1
-  do {
-    barrier_wait(shared.full(turn.at), turn.parity);
-    const std::uint64_t left = wgmma_operand(shared.rows(turn.at) + place.group * 64 * tile_row_bytes);
-    const std::uint64_t right = wgmma_operand(shared.weights(turn.at));
-    wgmma_fence();
+  for (int chunk = 0; chunk < Shape::chunks; ++chunk) {
+    const int window = turn.window.at;
+    barrier_wait(shared.window_full(window), turn.window.parity);
+    std::uint32_t rows = shared.window(window);
+    int last = 0;
+    int tap = 0;
+#pragma unroll 1
+    do {
+      barrier_wait(shared.weights_full(turn.weights.at), turn.weights.parity);
+      const std::uint64_t left = wgmma_operand(rows);
+      const std::uint64_t right = wgmma_operand(shared.weights(turn.weights.at));
+      wgmma_fence();
 #pragma unroll
-    for (int k = 0; k < tile_depth / 16; ++k) {
-      wgmma(sums, left + 2 * k, right + 2 * k, 1);
-    }
-    wgmma_commit();
-    if (chunk > 0) {
-      wgmma_wait<1>();
-      if (place.lane == 0) {
-        barrier_arrive(shared.empty(last));
+      for (int k = 0; k < tile_depth / 16; ++k) {
+#pragma unroll
+        for (int strip = 0; strip < Shape::strips; ++strip) {
+          wgmma(sums[strip], left + strip * strip_step + 2 * k, right + 2 * k, 1);
+        }
       }
+      wgmma_commit();
+      if (tap > 0) {
+        wgmma_wait<1>();
+        release(shared.weights_empty(last));
+      }
+      last = turn.weights.at;
+      turn.weights.advance();
+      rows += layer.dilation * tile_row_bytes;
+    } while (++tap < layer.taps);
+    if (chunk + 1 == Shape::chunks) {
+      hand_over();
     }
-    last = turn.at;
-    turn.advance();
-  } while (++chunk < chunks);
-  wgmma_wait<0>();
-  if (place.lane == 0) {
-    barrier_arrive(shared.empty(last));
+    wgmma_wait<0>();
+    release(shared.weights_empty(last));
+    release(shared.window_empty(window));
+    turn.window.advance();
   }
 }
 
@@ -124,25 +229,29 @@ __device__ inline void finish_columns(float (&x)[8], const RowResult& result, co
   }
 }
 
+/// Finishes a warpgroup's strip of 64 rows. @param shifts always 0, but let no more than groups_in_flight groups' loads
+/// be made at once: they would spill registers.
 template <int channels>
-__device__ void finish(const float (&sums)[channels / 2], const RowConvolutionParams& params, const Place& place,
-                       int first_row) {
+__device__ void finish(const float (&sums)[RowConvolutionShape<channels>::columns / 2],
+                       const RowConvolutionParams& params, const Place& place, const Tile<channels>& tile, int strip,
+                       int (&shifts)[groups_in_flight]) {
   const RowResult& result = params.result;
-  int shift = 0; // always 0, but lets no more than one group's loads be made at once: they would spill registers
 #pragma unroll
-  for (int j = 0; j < channels / 8; j += 4) {
+  for (int j = 0; j < RowConvolutionShape<channels>::columns / 8; j += 4) {
+    const int column = tile.column + 8 * j;
     float2 alpha[4] = {};
     float2 inverse[4] = {};
     if (result.active != nullptr) {
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
-        alpha[k] = pair_at(result.snake.alpha + 8 * (j + k) + place.column + shift);
-        inverse[k] = pair_at(result.snake.inverse + 8 * (j + k) + place.column + shift);
+        alpha[k] = pair_at(result.snake.alpha + column + 8 * k + place.column + shifts[0]);
+        inverse[k] = pair_at(result.snake.inverse + column + 8 * k + place.column + shifts[0]);
       }
     }
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int row = first_row + place.row + 8 * half;
+      int& shift = shifts[(j / 2 + half) % groups_in_flight];
+      const int row = tile.row + 64 * strip + place.thread / 32 * 16 + place.lane / 4 + 8 * half;
       const bool inside = row < params.rows;
       const bool valid = inside && params.valid[row + shift] != 0;
       float x[8];
@@ -151,7 +260,7 @@ __device__ void finish(const float (&sums)[channels / 2], const RowConvolutionPa
         x[2 * k] = sums[4 * (j + k) + 2 * half];
         x[2 * k + 1] = sums[4 * (j + k) + 2 * half + 1];
       }
-      const std::size_t at = static_cast<std::size_t>(row) * channels + 8 * j;
+      const std::size_t at = static_cast<std::size_t>(row) * channels + column;
       finish_columns(x, result, alpha, inverse, at + place.column, at + 8 * (place.lane % 4), inside, valid,
                      place.lane);
       shift = __float_as_int(x[7]) & place.zero;
@@ -159,38 +268,67 @@ __device__ void finish(const float (&sums)[channels / 2], const RowConvolutionPa
   }
 }
 
+/// One of both multiplying warpgroups: every second tile of the block.
 template <int channels>
 __device__ void compute(const RowConvolutionParams& params, const Shared<channels>& shared) {
+  using Shape = RowConvolutionShape<channels>;
   const Place place(params.zero);
-  Turn<RowConvolutionShape<channels>::stages> turn;
-  const float* const bias = params.layer.bias + place.column;
-  for (int tile = static_cast<int>(blockIdx.x); tile < params.tiles; tile += static_cast<int>(gridDim.x)) {
-    float sums[channels / 2];
-#pragma unroll
-    for (int j = 0; j < channels / 8; ++j) {
-      const float2 b = pair_at(bias + 8 * j);
-      sums[4 * j] = sums[4 * j + 2] = b.x;
-      sums[4 * j + 1] = sums[4 * j + 3] = b.y;
+  const auto turn_barrier = [](int group) { return 1 + group; };
+  constexpr int both_groups = 2 * warpgroup;
+  const int step = static_cast<int>(gridDim.x);
+  Turns<channels> turn;
+  int shifts[groups_in_flight] = {};
+  int number = 0; // of the block's tile
+  for (int index = static_cast<int>(blockIdx.x); index < params.tiles; index += step, ++number) {
+    if (number % 2 != place.group) {
+      turn.skip_tile(params.layer.taps);
+      continue;
     }
-    multiply<channels>(sums, turn, shared, place, params.layer.taps * (channels / tile_depth));
-    finish<channels>(sums, params, place, tile * tile_rows);
+    const Tile<channels> tile(index);
+    const float* const bias = params.layer.bias + tile.column + place.column;
+    Sums<channels> sums;
+#pragma unroll
+    for (int j = 0; j < Shape::columns / 8; ++j) {
+      const float2 b = pair_at(bias + 8 * j);
+#pragma unroll
+      for (int strip = 0; strip < Shape::strips; ++strip) {
+        sums[strip][4 * j] = sums[strip][4 * j + 2] = b.x;
+        sums[strip][4 * j + 1] = sums[strip][4 * j + 3] = b.y;
+      }
+    }
+    if (number > 0) {
+      named_barrier(turn_barrier(place.group), both_groups);
+    }
+    multiply<channels>(sums, turn, shared, place.lane, params.layer, [&] {
+      if (index + step < params.tiles) {
+        named_barrier_arrive(turn_barrier(1 - place.group), both_groups);
+      }
+    });
+#pragma unroll
+    for (int strip = 0; strip < Shape::strips; ++strip) {
+      finish<channels>(sums[strip], params, place, tile, strip, shifts);
+    }
   }
 }
 
 } // namespace row_convolution
 
 template <int channels>
-__global__ void __launch_bounds__(tile_threads, RowConvolutionShape<channels>::blocks_per_sm)
+__global__ void __launch_bounds__(tile_threads, 1)
     row_convolution_kernel(const __grid_constant__ RowConvolutionParams params) {
   using Shape = RowConvolutionShape<channels>;
-  constexpr int consumer_warps = 2 * warpgroup / 32;
+  constexpr int warps_a_tile = warpgroup / 32;
   extern __shared__ char memory[];
   const row_convolution::Shared<channels> shared{(shared_address(memory) + Shape::alignment - 1) / Shape::alignment *
                                                  Shape::alignment};
   if (threadIdx.x == 0) {
+    for (int window = 0; window < Shape::windows; ++window) {
+      barrier_init(shared.window_full(window), 1);
+      barrier_init(shared.window_empty(window), warps_a_tile);
+    }
     for (int stage = 0; stage < Shape::stages; ++stage) {
-      barrier_init(shared.full(stage), 1);
-      barrier_init(shared.empty(stage), consumer_warps);
+      barrier_init(shared.weights_full(stage), 1);
+      barrier_init(shared.weights_empty(stage), warps_a_tile);
     }
     barrier_init_fence();
   }
@@ -198,10 +336,10 @@ __global__ void __launch_bounds__(tile_threads, RowConvolutionShape<channels>::b
   if (threadIdx.x < warpgroup) {
     give_registers<24>();
     if (threadIdx.x == 0) {
-      row_convolution::load<channels>(params, shared);
+      row_convolution::load_all<channels>(params, shared);
     }
   } else {
-    take_registers<Shape::consumer_registers>();
+    take_registers<240>();
     row_convolution::compute<channels>(params, shared);
   }
 }
