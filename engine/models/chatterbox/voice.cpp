@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/ivalue.h>
+#include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
@@ -59,6 +61,14 @@ private:
   c10::IValue root_;
 };
 
+/// The first @p seconds of it.
+SpeakerPrompt cut(const SpeakerPrompt& prompt, double seconds) {
+  constexpr double tokens_per_second = 25;
+  const auto tokens = std::min<std::int64_t>(prompt.prompt_token.size(0), std::llround(tokens_per_second * seconds));
+  return {prompt.prompt_token.narrow(0, 0, tokens).contiguous(),
+          prompt.prompt_feat.narrow(0, 0, 2 * tokens).contiguous(), prompt.embedding};
+}
+
 Hash128 hash_of(const Voice& voice) {
   HashBuilder hash;
   for (const at::Tensor& t : {voice.speaker_emb, voice.prompt_speech_tokens, voice.prompt.prompt_token,
@@ -79,7 +89,7 @@ void check_range(const CondsReader& conds, const char* field, const at::Tensor& 
 
 } // namespace
 
-Voice Voice::from_conds(const std::filesystem::path& file, at::Device device) {
+Voice Voice::from_conds(const std::filesystem::path& file, at::Device device, double prompt_seconds) {
   const CondsReader conds(file);
   Voice voice;
   voice.speaker_emb = conds.tensor("t3", "speaker_emb", 1, at::kFloat);
@@ -94,6 +104,7 @@ Voice Voice::from_conds(const std::filesystem::path& file, at::Device device) {
                                       std::to_string(voice.prompt.prompt_token.size(0)) +
                                       " prompt tokens (expected two a token)");
   }
+  voice.prompt = cut(voice.prompt, prompt_seconds);
   voice.content_hash = hash_of(voice);
   for (at::Tensor* t : {&voice.speaker_emb, &voice.prompt_speech_tokens, &voice.prompt.prompt_token,
                         &voice.prompt.prompt_feat, &voice.prompt.embedding}) {

@@ -24,8 +24,9 @@ struct Voice {
   Hash128 content_hash; // over all values
 
   /// Reads a conds.pt (zip archive with a pickled dictionary of tensors; no code is executed).
+  /// @param prompt_seconds S3Gen's prompt is cut to so many of its first seconds, as if the clip had been shorter.
   /// @throws std::runtime_error naming file and field when something is missing or has a wrong shape.
-  static Voice from_conds(const std::filesystem::path& file, at::Device device);
+  static Voice from_conds(const std::filesystem::path& file, at::Device device, double prompt_seconds = 10);
 };
 
 } // namespace audiobookd::engine::chatterbox
