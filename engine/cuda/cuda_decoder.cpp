@@ -99,8 +99,8 @@ struct Batch {
 class CudaDecoder final : public chatterbox::Decoder {
 public:
   CudaDecoder(const T3& model, const CudaDecoderOptions& options)
-      : model_(model, options.invariant), cache_(model_.make_cache(0)), reserve_(options.reserve),
-        places_(static_cast<std::size_t>(options.max_batch)) {
+      : model_(model, options.invariant), cache_dtype_(options.cache_dtype), cache_(model_.make_cache(0, cache_dtype_)),
+        reserve_(options.reserve), places_(static_cast<std::size_t>(options.max_batch)) {
     const int longest_prompt = model.prompt_length(static_cast<std::size_t>(model.config().text_pos_rows - 2));
     max_pages_ = 1 + KvCache::pages_for(longest_prompt + longest_history); // shared and own positions round up apart
     check_heads(model, options.alignment_heads);
@@ -116,9 +116,9 @@ public:
     graphs_.clear();                 // they know where the old one lies
     prefixes_.clear();
     num_pages_ = 0;
-    cache_ = model_.make_cache(0);
+    cache_ = model_.make_cache(0, cache_dtype_);
     if (num_pages > 0) {
-      cache_ = model_.make_cache(num_pages);
+      cache_ = model_.make_cache(num_pages, cache_dtype_);
       capture(2LL * no_place());
       num_pages_ = num_pages;
     }
@@ -580,6 +580,7 @@ private:
 
   CudaT3 model_;
   int num_pages_ = 0;
+  const at::ScalarType cache_dtype_;
   KvCache cache_;
   int max_pages_ = 0;
   const chatterbox::Reserve reserve_;

@@ -17,10 +17,11 @@ inline constexpr int longest_history = 1024;
 
 struct CudaDecoderOptions {
   int max_batch = 0;     ///< utterances decoded together, at most 4096
-  int num_pages = 0;     ///< pages of bf16 KV cache for all of them
+  int num_pages = 0;     ///< pages of KV cache for all of them
   bool invariant = true; ///< tokens do not depend on the company, to the bit; false: faster, see CudaT3
   std::vector<AttentionHead> alignment_heads{}; ///< heads whose attention to the text is reported
   chatterbox::Reserve reserve{};                ///< for urgent requests
+  at::ScalarType cache_dtype = at::kBFloat16;   ///< or Float8_e4m3fn: faster, but not what fp32 would say as exactly
 };
 
 /// A decoder for @p model, which lies on a GPU and must outlive it. Must be made on the stream it will run on, not the

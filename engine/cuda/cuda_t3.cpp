@@ -133,9 +133,15 @@ CudaT3::CudaT3(const chatterbox::T3& model, const LlamaConfig& c, bool invariant
   }
 }
 
-KvCache CudaT3::make_cache(int num_pages) const {
+KvCache CudaT3::make_cache(int num_pages, at::ScalarType dtype) const {
   const LlamaConfig& c = model_.backbone().config();
-  return {c.num_layers, c.num_heads, c.head_dim, num_pages, speech_head_.options()};
+  return {c.num_layers, c.num_heads, c.head_dim, num_pages, speech_head_.options().dtype(dtype)};
+}
+
+Pages CudaT3::pages_of(const KvCache& cache, std::size_t layer, const at::Tensor& block_table,
+                       const at::Tensor& shared) {
+  const auto i = static_cast<int>(layer);
+  return {cache.keys(i), cache.values(i), block_table, shared, cache.exponents(i)};
 }
 
 void CudaT3::prepare(std::int64_t rows) {
@@ -160,8 +166,7 @@ at::Tensor CudaT3::decode(const at::Tensor& rows, const Sequences& sequences, Kv
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
     const at::Tensor qkv = qkv_.run(rms_norm(step.residual, layer.input_norm, Llama::rms_eps), layer.qkv);
-    Pages pages{cache.keys(static_cast<int>(i)), cache.values(static_cast<int>(i)), sequences.block_table,
-                sequences.shared};
+    Pages pages = pages_of(cache, i, sequences.block_table, sequences.shared);
     const at::Tensor& rope = model_.backbone().rope_table();
     finish_layer(layer, decode_attention(qkv, rope, step.positions, rows, pages), step.residual);
     for (std::size_t slot = 0; slot < sequences.watch.heads.size(); ++slot) {
@@ -184,7 +189,7 @@ at::Tensor CudaT3::prefill(const std::vector<Prompt>& prompts, const at::Tensor&
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
     at::Tensor qkv = qkv_.run(rms_norm(residual, layer.input_norm, Llama::rms_eps), layer.qkv);
-    Pages pages{cache.keys(static_cast<int>(i)), cache.values(static_cast<int>(i)), block_table, shared};
+    Pages pages = pages_of(cache, i, block_table, shared);
     rope_append(qkv, model_.backbone().rope_table(), packing.positions, packing.sequences, pages);
     finish_layer(layer, attend(packing, qkv, pages), residual);
   }

@@ -1,9 +1,9 @@
 // T3's backbone in bf16 on a GPU: packed prompts of any lengths, and decode steps.
 //
-// Weights and cache are bf16; the residual stream, norms, attention sums and logits are fp32. A row's result does not
-// depend on its company, to the bit: matrix products go through Gemm, all other sums have a fixed order. Numbers of
-// rows are rounded up to buckets, so that few of them have to be prepared. Not thread-safe; works on the current
-// stream.
+// Weights and cache are bf16 (the cache e4m3 if wanted); the residual stream, norms, attention sums and logits are
+// fp32. A row's result does not depend on its company, to the bit: matrix products go through Gemm, all other sums have
+// a fixed order. Numbers of rows are rounded up to buckets, so that few of them have to be prepared. Not thread-safe;
+// works on the current stream.
 #pragma once
 
 #include "engine/cuda/decode_kernels.h"
@@ -50,7 +50,8 @@ public:
   explicit CudaT3(const chatterbox::T3& model, bool invariant = true);
 
   [[nodiscard]] const chatterbox::T3& model() const noexcept { return model_; }
-  [[nodiscard]] KvCache make_cache(int num_pages) const;
+  /// @param dtype of keys and values: bf16, or Float8_e4m3fn, which halves what a step has to read
+  [[nodiscard]] KvCache make_cache(int num_pages, at::ScalarType dtype = at::kBFloat16) const;
 
   /// Chooses algorithms for all buckets up to @p rows.
   void prepare(std::int64_t rows);
@@ -78,6 +79,9 @@ private:
   /// The second half of a layer: residual += output(attended), residual += mlp(norm(residual)).
   void finish_layer(const Layer& layer, const at::Tensor& attended, at::Tensor& residual);
   [[nodiscard]] at::Tensor logits(const at::Tensor& normed);
+
+  [[nodiscard]] static Pages pages_of(const KvCache& cache, std::size_t layer, const at::Tensor& block_table,
+                                      const at::Tensor& shared);
 
   const chatterbox::T3& model_;
   std::vector<Layer> layers_;

@@ -85,9 +85,19 @@ __global__ void silu_mul_kernel(const __nv_bfloat16* gate_up, __nv_bfloat16* out
   store8(out + i, x);
 }
 
+/// The largest over the threads, neighbours in a warp, that hold a head together. @param threads a power of two
+__device__ float largest_of_head(float x, int threads) {
+  const unsigned lane = threadIdx.x % warp_size;
+  const unsigned together = (threads == warp_size ? full_mask : (1U << threads) - 1) << (lane & ~(threads - 1U));
+  for (int offset = threads / 2; offset > 0; offset /= 2) {
+    x = fmaxf(x, __shfl_xor_sync(together, x, offset));
+  }
+  return x;
+}
+
+template <typename Element>
 __global__ void rope_append_kernel(__nv_bfloat16* qkv, const float* cos_sin, const int* positions, const int* sequences,
-                                   const int* block_table, const int* shared, __nv_bfloat16* keys,
-                                   __nv_bfloat16* values, Layout layout) {
+                                   const int* block_table, const int* shared, Cache<Element> cache, Layout layout) {
   const int row = blockIdx.x;
   const int half = layout.head_dim / 2;
   const int hidden = layout.num_heads * layout.head_dim;
@@ -103,7 +113,19 @@ __global__ void rope_append_kernel(__nv_bfloat16* qkv, const float* cos_sin, con
     const Float8 cosines = load8(table + dim);
     const Float8 sines = load8(table + dim + half);
     __nv_bfloat16* const q = qkv + static_cast<std::size_t>(row) * 3 * hidden + head * layout.head_dim + dim;
-    const std::size_t at = list.at(position, head, layout) + dim;
+    const std::size_t at = list.at(position, head, layout);
+    const auto append = [&](Element* to, const Float8& low, const Float8& high, int exponent) {
+      float largest = 0;
+      if constexpr (is_scaled<Element>) {
+        largest = largest_of_head(fmaxf(largest_of(low), largest_of(high)), half / 8);
+      }
+      const Rounding<Element> rounding(largest);
+      store8(to + at + dim, rounding.down(low));
+      store8(to + at + dim + half, rounding.down(high));
+      if (is_scaled<Element> && dim == 0) {
+        cache.exponent_at(at, layout.head_dim)[exponent] = static_cast<std::uint8_t>(rounding.exponent);
+      }
+    };
     for (int part = 0; part < 2; ++part) { // queries, keys
       __nv_bfloat16* const x = q + part * hidden;
       Float8 low = load8(x);
@@ -117,29 +139,30 @@ __global__ void rope_append_kernel(__nv_bfloat16* qkv, const float* cos_sin, con
       store8(x, low);
       store8(x + half, high);
       if (part == 1) {
-        store8(keys + at, low);
-        store8(keys + at + half, high);
+        append(cache.keys, low, high, 0);
       }
     }
-    *reinterpret_cast<Bf16x8*>(values + at) = *reinterpret_cast<const Bf16x8*>(q + 2 * hidden);
-    *reinterpret_cast<Bf16x8*>(values + at + half) = *reinterpret_cast<const Bf16x8*>(q + 2 * hidden + half);
+    append(cache.values, load8(q + 2 * hidden), load8(q + 2 * hidden + half), page_size);
   }
 }
 
 // ---------------------------------------------------------------------------------------------------------- prompts
 
 /// A block copies one position of all heads.
-__global__ void gather_pages_kernel(const __nv_bfloat16* keys, const __nv_bfloat16* values, const int* positions,
-                                    const int* sequences, const int* block_table, const int* shared,
-                                    __nv_bfloat16* flat_keys, __nv_bfloat16* flat_values, Layout layout) {
+template <typename Element>
+__global__ void gather_pages_kernel(Cache<Element> cache, const int* positions, const int* sequences,
+                                    const int* block_table, const int* shared, __nv_bfloat16* flat_keys,
+                                    __nv_bfloat16* flat_values, Layout layout) {
   const PageList list(block_table, shared, sequences[blockIdx.x], layout.max_pages);
   const int position = positions[blockIdx.x];
   const int hidden = layout.num_heads * layout.head_dim;
   for (int i = 8 * threadIdx.x; i < hidden; i += 8 * blockDim.x) {
-    const std::size_t from = list.at(position, i / layout.head_dim, layout) + i % layout.head_dim;
+    const std::size_t head = list.at(position, i / layout.head_dim, layout);
+    const std::size_t from = head + i % layout.head_dim;
     const std::size_t to = static_cast<std::size_t>(blockIdx.x) * hidden + i;
-    *reinterpret_cast<Bf16x8*>(flat_keys + to) = *reinterpret_cast<const Bf16x8*>(keys + from);
-    *reinterpret_cast<Bf16x8*>(flat_values + to) = *reinterpret_cast<const Bf16x8*>(values + from);
+    const std::uint8_t* const exponents = is_scaled<Element> ? cache.exponent_at(head, layout.head_dim) : nullptr;
+    store8(flat_keys + to, times(load8(cache.keys + from), scale_at<Element>(exponents, 0)));
+    store8(flat_values + to, times(load8(cache.values + from), scale_at<Element>(exponents, page_size)));
   }
 }
 
@@ -186,10 +209,12 @@ at::Tensor silu_mul(const at::Tensor& gate_up) {
 void rope_append(at::Tensor& qkv, const at::Tensor& cos_sin, const at::Tensor& positions, const at::Tensor& sequences,
                  Pages& pages) {
   TORCH_CHECK(pages.keys.size(3) % 16 == 0, "rope_append: head size ", pages.keys.size(3), " is not a multiple of 16");
-  rope_append_kernel<<<static_cast<unsigned>(qkv.size(0)), 64, 0, at::cuda::getCurrentCUDAStream()>>>(
-      bf16(qkv), cos_sin.const_data_ptr<float>(), positions.const_data_ptr<int>(), sequences.const_data_ptr<int>(),
-      pages.block_table.const_data_ptr<int>(), pages.shared.const_data_ptr<int>(), bf16(pages.keys), bf16(pages.values),
-      layout_of(pages));
+  for_element_of(pages, [&](auto element) {
+    rope_append_kernel<<<static_cast<unsigned>(qkv.size(0)), 64, 0, at::cuda::getCurrentCUDAStream()>>>(
+        bf16(qkv), cos_sin.const_data_ptr<float>(), positions.const_data_ptr<int>(), sequences.const_data_ptr<int>(),
+        pages.block_table.const_data_ptr<int>(), pages.shared.const_data_ptr<int>(), cache_of<decltype(element)>(pages),
+        layout_of(pages));
+  });
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
@@ -197,12 +222,14 @@ FlatKeysValues gather_pages(const Pages& pages, const at::Tensor& positions, con
   const Layout layout = layout_of(pages);
   const std::int64_t count = positions.size(0);
   FlatKeysValues flat;
-  flat.keys = at::empty({count, layout.num_heads, layout.head_dim}, pages.keys.options());
+  flat.keys = at::empty({count, layout.num_heads, layout.head_dim}, pages.keys.options().dtype(at::kBFloat16));
   flat.values = at::empty_like(flat.keys);
-  gather_pages_kernel<<<static_cast<unsigned>(count), 128, 0, at::cuda::getCurrentCUDAStream()>>>(
-      bf16(pages.keys), bf16(pages.values), positions.const_data_ptr<int>(), sequences.const_data_ptr<int>(),
-      pages.block_table.const_data_ptr<int>(), pages.shared.const_data_ptr<int>(), bf16(flat.keys), bf16(flat.values),
-      layout);
+  for_element_of(pages, [&](auto element) {
+    gather_pages_kernel<<<static_cast<unsigned>(count), 128, 0, at::cuda::getCurrentCUDAStream()>>>(
+        cache_of<decltype(element)>(pages), positions.const_data_ptr<int>(), sequences.const_data_ptr<int>(),
+        pages.block_table.const_data_ptr<int>(), pages.shared.const_data_ptr<int>(), bf16(flat.keys), bf16(flat.values),
+        layout);
+  });
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   return flat;
 }

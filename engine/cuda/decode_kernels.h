@@ -27,7 +27,8 @@ at::Tensor rms_norm(const at::Tensor& residual, const at::Tensor& weight, double
 /// SwiGLU: silu(gate) * up, computed in fp32. @param gate_up [rows, 2 n] bf16, gate first. @return [rows, n] bf16
 at::Tensor silu_mul(const at::Tensor& gate_up);
 
-/// Where rows keep their keys and values: bf16 pages [num_pages, num_heads, page_size, head_dim] of one layer.
+/// Where rows keep their keys and values: pages [num_pages, num_heads, page_size, head_dim] of one layer, in bf16 or
+/// Float8_e4m3fn.
 /// A sequence begins with positions that it may share with others, to the position: they fill pages from the first
 /// position on, the sequence's own positions fill the pages after those from their first position on.
 struct Pages {
@@ -35,6 +36,7 @@ struct Pages {
   at::Tensor values;
   at::Tensor block_table; // [sequences, max_pages] int32: shared pages, then own ones
   at::Tensor shared;      // [sequences] int32: how many positions lie in shared pages
+  at::Tensor exponents{}; // of 8 bits alone: see KvCache::exponents()
 };
 
 /// Rotates queries and keys of @p qkv in place and writes keys and values to the cache; parked rows are left alone.

@@ -1,7 +1,7 @@
 // Where device code finds the cached positions of a sequence: see Pages in decode_kernels.h.
 #pragma once
 
-#include "engine/cuda/bf16_vector.cuh"
+#include "engine/cuda/cache_element.cuh"
 #include "engine/cuda/decode_kernels.h"
 #include "engine/layers/kv_cache.h"
 
@@ -20,6 +20,37 @@ constexpr int page_size = KvCache::page_size;
 struct Layout {
   int num_heads, head_dim, max_pages;
 };
+
+/// A layer's cache for device code.
+template <typename Element>
+struct Cache {
+  Element *keys, *values;
+  std::uint8_t* exponents; // null in bf16
+
+  /// Where the exponent of a key lies, and page_size further that of the value. @param at index of the head's first
+  /// value of the position in keys. @param head_dim a power of two
+  [[nodiscard]] __device__ std::uint8_t* exponent_at(std::size_t at, int head_dim) const {
+    const std::size_t position = at / head_dim;
+    return exponents + position / page_size * 2 * page_size + position % page_size;
+  }
+};
+
+template <typename Element>
+Cache<Element> cache_of(const Pages& pages) {
+  return {static_cast<Element*>(pages.keys.mutable_data_ptr()), static_cast<Element*>(pages.values.mutable_data_ptr()),
+          is_scaled<Element> ? pages.exponents.mutable_data_ptr<std::uint8_t>() : nullptr};
+}
+
+/// Calls @p launch with a value of the type that @p pages hold.
+template <typename Launch>
+void for_element_of(const Pages& pages, const Launch& launch) {
+  if (pages.keys.scalar_type() == at::kFloat8_e4m3fn) {
+    launch(Fp8());
+  } else {
+    TORCH_CHECK(pages.keys.scalar_type() == at::kBFloat16, "pages of bf16 or e4m3, not ", pages.keys.scalar_type());
+    launch(Bf16());
+  }
+}
 
 inline Layout layout_of(const Pages& pages) {
   TORCH_CHECK(pages.keys.size(2) == page_size, "pages of ", page_size, " positions, not ", pages.keys.size(2));

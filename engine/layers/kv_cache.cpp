@@ -5,8 +5,9 @@
 namespace audiobookd::engine {
 
 std::int64_t KvCache::bytes(int num_layers, int num_heads, int head_dim, std::int64_t num_pages, at::ScalarType dtype) {
-  return 2 * num_layers * num_pages * num_heads * page_size * head_dim *
-         static_cast<std::int64_t>(at::elementSize(dtype));
+  const std::int64_t scaled = dtype == at::kFloat8_e4m3fn ? 1 : 0;
+  return 2 * num_layers * num_pages * num_heads * page_size *
+         (head_dim * static_cast<std::int64_t>(at::elementSize(dtype)) + scaled);
 }
 
 KvCache::KvCache(int num_layers, int num_heads, int head_dim, int num_pages, const at::TensorOptions& options)
@@ -14,6 +15,9 @@ KvCache::KvCache(int num_layers, int num_heads, int head_dim, int num_pages, con
       values_(at::empty_like(keys_)) {
   keys_.select(1, scratch_page).zero_();
   values_.select(1, scratch_page).zero_();
+  if (options.dtype() == at::kFloat8_e4m3fn) {
+    exponents_ = at::zeros({num_layers, num_pages + 1, num_heads, 2, page_size}, options.dtype(at::kByte));
+  }
   free_.reserve(num_pages);
   for (std::int32_t page = num_pages; page > scratch_page; --page) {
     free_.push_back(page);

@@ -26,7 +26,8 @@ using engine::cuda::Prompt;
 
 class ForcedCudaT3 final : public ForcedModel {
 public:
-  ForcedCudaT3(const T3& model, int num_pages) : model_(model), cache_(model_.make_cache(num_pages)) {}
+  ForcedCudaT3(const T3& model, int num_pages, at::ScalarType cache_dtype = at::kBFloat16)
+      : model_(model), cache_(model_.make_cache(num_pages, cache_dtype)) {}
   at::Tensor prefill(const std::vector<at::Tensor>& prompts, const at::Tensor& block_table) override {
     std::vector<Prompt> rows;
     for (const at::Tensor& prompt : prompts) {
@@ -106,7 +107,12 @@ TEST(GpuBf16Accuracy, LogitsAreAsCloseToFp32AsThoseOfPlainPyTorch) {
   ForcedCudaT3 half(model, utterances.num_pages());
   const LogitError ours = logit_error(force(half, utterances, history.tokens), history, start_token);
   const LogitError plain = logit_error(plain_bf16_logits(model, utterances, history.tokens), history, start_token);
-  std::cout << "CudaT3:             " << ours << "\nplain PyTorch bf16: " << plain << '\n';
+  ForcedCudaT3 eight_bits(model, utterances.num_pages(), at::kFloat8_e4m3fn);
+  const LogitError small = logit_error(force(eight_bits, utterances, history.tokens), history, start_token);
+  std::cout << "CudaT3:             " << ours << "\nplain PyTorch bf16: " << plain << "\ncache of 8 bits:    " << small
+            << '\n';
+  EXPECT_LE(small.relative, 0.05);
+  EXPECT_LE(small.mean_kl, 0.008);
   EXPECT_LE(ours.relative, 1.2 * plain.relative);
   EXPECT_EQ(ours.clear_flips, 0);
   EXPECT_GT(ours.clear, ours.positions / 4) << "the bound on most probable tokens says too little";

@@ -156,6 +156,63 @@ TEST(GpuDecodeKernels, AttentionOverRaggedPagesMatchesAten) {
   }
 }
 
+/// The same layout with empty pages of 8 bits.
+Pages eight_bits(const Pages& pages) {
+  const auto empty = [&](const at::Tensor& like) {
+    return at::zeros(like.sizes(), like.options().dtype(at::kFloat8_e4m3fn));
+  };
+  const auto bytes = pages.keys.options().dtype(at::kByte);
+  return {empty(pages.keys), empty(pages.values), pages.block_table, pages.shared,
+          at::zeros({pages.keys.size(0), pages.keys.size(1), 2, KvCache::page_size}, bytes)};
+}
+
+/// Half a unit of the last of e4m3's three bits of mantissa, or of its smallest numbers, and the rounding of bf16.
+void expect_rounded_to_eight_bits(const at::Tensor& found, const at::Tensor& bf16) {
+  const at::Tensor expected = bf16.to(at::kFloat);
+  const at::Tensor largest = expected.abs().amax(-1, true);
+  const at::Tensor error = (found.to(at::kFloat) - expected).abs();
+  EXPECT_TRUE((error <= expected.abs() * (1.0 / 16 + 1.0 / 128) + largest * 1e-5).all().item<bool>());
+  EXPECT_GT(relative_error(found, bf16), 0.01) << "these are more than 8 bits";
+}
+
+TEST(GpuDecodeKernels, EightBitPagesKeepRoundedValuesAndAttentionReadsThese) {
+  for (const auto& [heads, dim] : {std::pair{4, 16}, {3, 32}, {16, 64}, {2, 128}}) {
+    SCOPED_TRACE(std::to_string(heads) + " heads of " + std::to_string(dim));
+    at::manual_seed(5);
+    constexpr int length = 75;
+    PagedCache exact({0, 40, 7}, heads, dim, length + 1);
+    Pages pages = eight_bits(exact.pages);
+    const at::Tensor table = engine::llama3_rope_table(length + 1, dim).to(test_device());
+    const auto ints = at::TensorOptions(at::kInt).device(test_device());
+    const at::Tensor positions = at::arange(length, ints).repeat({3});
+    const at::Tensor sequences = at::arange(3, ints).repeat_interleave(length);
+    at::Tensor prompt = random_bf16({3 * length, 3 * heads * dim}) *
+                        at::logspace(-3, 3, 3 * length, 10, ints.dtype(at::kBFloat16)).unsqueeze(1);
+    at::Tensor same = prompt.clone();
+    engine::cuda::rope_append(same, table, positions, sequences, exact.pages);
+    engine::cuda::rope_append(prompt, table, positions, sequences, pages);
+    const auto before = engine::cuda::gather_pages(pages, positions, sequences);
+    const auto in_bf16 = engine::cuda::gather_pages(exact.pages, positions, sequences);
+    expect_rounded_to_eight_bits(before.keys, in_bf16.keys);
+    expect_rounded_to_eight_bits(before.values, in_bf16.values);
+
+    const at::Tensor step = random_bf16({3, 3 * heads * dim});
+    const at::Tensor last = at::full({3}, length, ints);
+    const at::Tensor each = at::arange(3, ints);
+    at::Tensor rotated = step.clone();
+    engine::cuda::rope_append(rotated, table, last, each, exact.pages);
+    const at::Tensor found = engine::cuda::decode_attention(step, table, last, each, pages);
+    for (std::int64_t s = 0; s < 3; ++s) {
+      const auto read =
+          engine::cuda::gather_pages(pages, at::arange(length + 1, ints), at::full({length + 1}, s, ints));
+      const at::Tensor query = rotated[s].view({3, heads, dim})[0].to(at::kFloat);
+      const at::Tensor scores = at::einsum("phd,hd->hp", {read.keys.to(at::kFloat), query}) / std::sqrt(1.0 * dim);
+      const at::Tensor expected = at::einsum("hp,phd->hd", {at::softmax(scores, 1), read.values.to(at::kFloat)});
+      EXPECT_LT(relative_error(found[s].view({heads, dim}), expected), 6e-3) << "sequence " << s;
+    }
+  }
+}
+
 TEST(GpuDecodeKernels, RopeRotatesAsTheModelDoesAndParkedRowsAreLeftAlone) {
   at::manual_seed(4);
   constexpr int heads = 2;
@@ -297,8 +354,13 @@ TEST_F(GpuCudaDecoder, CancelLeavesTheOthersAlone) {
   EXPECT_EQ(tokens, expected);
 }
 
-TEST(GpuCudaDecoder, UrgentRequestsGoFirst) {
-  const engine::StageScope scope(test_device(), engine::Stage::decode, 1);
+TEST_F(GpuCudaDecoder, EightBitCacheGivesTheSameTokensInAnyCompanyToTheBit) {
+  const auto decoder = engine::cuda::make_cuda_decoder(
+      tiny_t3(), {.max_batch = 24, .num_pages = 4000, .cache_dtype = at::kFloat8_e4m3fn});
+  expect_same_tokens_in_any_company(*decoder);
+}
+
+TEST_F(GpuCudaDecoder, UrgentRequestsGoFirst) {
   const auto decoder =
       engine::cuda::make_cuda_decoder(tiny_t3(), {.max_batch = 3, .num_pages = 4000, .reserve = {.places = 1}});
   expect_urgent_requests_go_first(*decoder);
