@@ -87,11 +87,15 @@ void check(const Utterance& u) {
 
 std::unique_ptr<chatterbox::Decoder> make_decoder(const chatterbox::T3& t3, [[maybe_unused]] bool half, int max_batch,
                                                   int num_pages, const std::vector<AttentionHead>& heads,
-                                                  const chatterbox::Reserve& reserve) {
+                                                  const chatterbox::Reserve& reserve,
+                                                  [[maybe_unused]] at::ScalarType cache_dtype) {
 #ifdef AUDIOBOOKD_WITH_CUDA
   if (half && t3.device().is_cuda()) {
-    return cuda::make_cuda_decoder(
-        t3, {.max_batch = max_batch, .num_pages = num_pages, .alignment_heads = heads, .reserve = reserve});
+    return cuda::make_cuda_decoder(t3, {.max_batch = max_batch,
+                                        .num_pages = num_pages,
+                                        .alignment_heads = heads,
+                                        .reserve = reserve,
+                                        .cache_dtype = cache_dtype});
   }
 #endif
   return std::make_unique<chatterbox::AtenDecoder>(t3, max_batch, num_pages, heads, reserve);
@@ -167,6 +171,9 @@ Engine::Impl::Impl(const EngineOptions& options)
   info_.device = device_name(device_);
   const std::string s3gen_dtype = s3gen_->dtype();
   info_.dtype = half && s3gen_dtype != "bf16" ? "bf16 (S3Gen " + s3gen_dtype + ")" : s3gen_dtype;
+  if (cache_dtype_ == at::kFloat8_e4m3fn) {
+    info_.dtype += ", KV cache fp8";
+  }
   const std::int64_t typical_frames = num_frames(*voices_.at("default"), typical_tokens);
   info_.synthesis_batch = static_cast<int>(
       std::clamp<std::int64_t>(synthesis_frames_ / typical_frames, 1, static_cast<std::int64_t>(synthesis_batch_)));
@@ -182,6 +189,13 @@ void Engine::Impl::check_options(const EngineOptions& options) const {
     throw std::invalid_argument("max_batch, synthesis_batch and cpu_threads must not be negative");
   }
   check_range("gpu_memory_fraction", options.gpu_memory_fraction, 0, 1, true);
+  check_range("prompt_seconds", options.prompt_seconds, 3, 10);
+  if (options.kv_dtype != "bf16" && options.kv_dtype != "fp8") {
+    throw std::invalid_argument("kv_dtype is \"" + options.kv_dtype + "\"; expected \"bf16\" or \"fp8\"");
+  }
+  if (options.kv_dtype == "fp8" && !(device_.is_cuda() && use_bf16(options))) {
+    throw std::invalid_argument("kv_dtype \"fp8\" needs a GPU, and a dtype that is not \"fp32\"");
+  }
 }
 
 void Engine::Impl::check_budget(const EngineOptions& options, bool half) const {
@@ -204,6 +218,7 @@ void Engine::Impl::load_models(const EngineOptions& options, bool half) {
   const StateDict t3 = StateDict::from_safetensors(options.checkpoint / "t3_cfg.safetensors", device_);
   t3_ = std::make_unique<chatterbox::T3>(config_.t3, t3, half ? at::kBFloat16 : at::kFloat);
   t3.verify();
+  cache_dtype_ = options.kv_dtype == "fp8" ? at::kFloat8_e4m3fn : t3_->backbone().dtype();
   const StateDict s3gen = StateDict::from_safetensors(options.checkpoint / "s3gen.safetensors", device_);
   s3gen_ = std::make_unique<chatterbox::S3Gen>(
       config_.flow, config_.hift, s3gen,
@@ -216,7 +231,7 @@ void Engine::Impl::load_models(const EngineOptions& options, bool half) {
 
 void Engine::Impl::load_voices(const EngineOptions& options) {
   voices_["default"] = std::make_shared<const chatterbox::Voice>(
-      chatterbox::Voice::from_conds(options.checkpoint / "conds.pt", device_));
+      chatterbox::Voice::from_conds(options.checkpoint / "conds.pt", device_, options.prompt_seconds));
 }
 
 bool Engine::Impl::use_bf16(const EngineOptions& options) const {
@@ -237,28 +252,40 @@ void Engine::Impl::start_decoder(const EngineOptions& options, bool half) {
   const int pages_of_longest = rows_of_utterance * (KvCache::pages_for(longest) + 1); // in two parts, each rounded up
   if (!device_.is_cuda()) {
     const int pages = max_batch * rows_of_utterance * KvCache::pages_for(typical_positions);
-    decoder_ =
-        make_decoder(*t3_, half, max_batch, std::max(pages, pages_of_longest), options.alignment_heads, reserve_);
+    decoder_ = make_decoder(*t3_, half, max_batch, std::max(pages, pages_of_longest), options.alignment_heads, reserve_,
+                            cache_dtype_);
     synthesis_frames_ = std::numeric_limits<std::int64_t>::max();
     return;
   }
-  decoder_ = make_decoder(*t3_, half, max_batch, pages_of_longest, options.alignment_heads, reserve_);
+  decoder_ = make_decoder(*t3_, half, max_batch, pages_of_longest, options.alignment_heads, reserve_, cache_dtype_);
+  const int longest_tokens = std::min(max_new_tokens, config_.t3.max_speech_tokens);
   const TrialResult fit = fit_to_memory({.t3 = *t3_,
                                          .s3gen = *s3gen_,
                                          .decoder = *decoder_,
                                          .voice = voices_.at("default"),
                                          .synthesis_batch = synthesis_batch_,
-                                         .longest_tokens = std::min(max_new_tokens, config_.t3.max_speech_tokens),
+                                         .longest_tokens = longest_tokens,
+                                         .page_bytes = page_bytes(),
                                          .least_pages = pages_of_longest,
                                          .most_pages = max_batch * pages_of_longest},
                                         options.gpu_memory_fraction);
   synthesis_frames_ = fit.synthesis_frames;
+  if (s3gen_->pads()) { // no more than were tried
+    const std::int64_t longest = num_frames(*voices_.at("default"), longest_tokens);
+    synthesis_batch_ = std::min(synthesis_batch_, static_cast<std::size_t>(synthesis_frames_ / longest));
+  }
   info_.memory = fit.plan;
   stats_.out_of_memory = fit.out_of_memory;
 }
 
+/// Of KV cache, over all layers.
+std::int64_t Engine::Impl::page_bytes() const {
+  const LlamaConfig& c = t3_->backbone().config();
+  return KvCache::bytes(c.num_layers, c.num_heads, c.head_dim, 1, cache_dtype_);
+}
+
 int Engine::Impl::default_max_batch(const EngineOptions& options, bool half) const {
-  const std::int64_t bytes_of_one = rows_of_utterance * KvCache::pages_for(typical_positions) * page_bytes(*t3_);
+  const std::int64_t bytes_of_one = rows_of_utterance * KvCache::pages_for(typical_positions) * page_bytes();
   const DeviceMemory memory = device_memory(device_);
   const std::int64_t budget =
       device_.is_cuda() ? tensor_budget(options.gpu_memory_fraction, memory) - memory.allocated : cpu_cache_bytes;

@@ -67,6 +67,7 @@ private:
   void load_voices(const EngineOptions& options);
   [[nodiscard]] bool use_bf16(const EngineOptions& options) const;
   void start_decoder(const EngineOptions& options, bool half);
+  [[nodiscard]] std::int64_t page_bytes() const;
   [[nodiscard]] int default_max_batch(const EngineOptions& options, bool half) const;
 
   void pull(Session& session);
@@ -99,7 +100,8 @@ private:
   chatterbox::Config config_;
   int decode_threads_ = 1;
   int synthesis_threads_ = 1;
-  chatterbox::Reserve reserve_; // of the decoder's places and pages, for urgent utterances
+  at::ScalarType cache_dtype_ = at::kFloat; // of T3's keys and values
+  chatterbox::Reserve reserve_;             // of the decoder's places and pages, for urgent utterances
   std::size_t synthesis_batch_ = 1;
   std::int64_t synthesis_frames_ = 0; // in one batch
   std::size_t synthesis_limit_ = 1;   // of these, those that fitted into memory so far; the synthesis thread's

@@ -53,8 +53,10 @@ struct EngineOptions {
   std::filesystem::path checkpoint; ///< folder with t3_cfg.safetensors, s3gen.safetensors, tokenizer.json, conds.pt
   std::string device = "cpu";       ///< "cpu", "cuda" or "cuda:N". CUDA that is missing is an error, never a CPU run
   std::string dtype = "auto";       ///< "fp32", "bf16" (GPU; T3 alone on a CPU with AMX) or "auto": where it can
-  int max_batch = 0;                ///< utterances decoded together at most; 0: by device and memory
-  int synthesis_batch = 0; ///< utterances in one S3Gen launch at most, fewer where memory is short; 0: by device
+  std::string kv_dtype = "bf16";    ///< T3's keys and values on a GPU in bf16: "bf16", or "fp8", faster and less exact
+  double prompt_seconds = 10; ///< of the voice's clip that S3Gen continues from; [3, 10]: less is faster and less alike
+  int max_batch = 0;          ///< utterances decoded together at most; 0: by device and memory
+  int synthesis_batch = 0;    ///< utterances in one S3Gen launch at most, fewer where memory is short; 0: by device
   double gpu_memory_fraction = 0.9; ///< of the GPU's memory that may be in use, other programs included; (0, 1]
   std::vector<AttentionHead> alignment_heads; ///< of T3, for Sink::aligned(); none by default, at no cost
   int cpu_threads = 0;                        ///< threads for CPU arithmetic, shared by both stages; 0: all cores

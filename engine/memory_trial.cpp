@@ -1,7 +1,6 @@
 #include "engine/memory_trial.h"
 
 #include "engine/device.h"
-#include "engine/layers/kv_cache.h"
 
 #include <ATen/ATen.h>
 #include <algorithm>
@@ -45,7 +44,7 @@ private:
   [[nodiscard]] std::int64_t reserved() const { return device_memory(device_).reserved; }
   [[nodiscard]] std::int64_t prompt_frames() const { return subject_.voice->prompt.prompt_feat.size(0); }
   [[nodiscard]] std::int64_t longest_frames() const { return prompt_frames() + frames_of(subject_.longest_tokens); }
-  [[nodiscard]] std::int64_t least_cache() const { return subject_.least_pages * page_bytes(subject_.t3); }
+  [[nodiscard]] std::int64_t least_cache() const { return subject_.least_pages * subject_.page_bytes; }
 
   /// Finds out what weights take, and decoding beside its cache, which it takes away.
   void try_decoding() {
@@ -93,8 +92,8 @@ private:
   /// @return times that memory ran out
   std::uint64_t fit_cache(int& num_pages) {
     limit_tensor_memory(device_, budget());
-    num_pages = pages_that_fit(budget(), weights_, working_, page_bytes(subject_.t3), subject_.least_pages,
-                               subject_.most_pages);
+    num_pages =
+        pages_that_fit(budget(), weights_, working_, subject_.page_bytes, subject_.least_pages, subject_.most_pages);
     for (std::uint64_t failures = 0;; ++failures) {
       try {
         subject_.decoder.resize_cache(num_pages);
@@ -117,7 +116,7 @@ private:
     return {.elsewhere = memory.used - memory.reserved,
             .weights = weights_,
             .working = working_,
-            .cache = num_pages * page_bytes(subject_.t3)};
+            .cache = num_pages * subject_.page_bytes};
   }
 
   /// Prompts of as many rows as run together, then some steps.
@@ -162,11 +161,6 @@ private:
 };
 
 } // namespace
-
-std::int64_t page_bytes(const chatterbox::T3& t3) {
-  const LlamaConfig& c = t3.backbone().config();
-  return KvCache::bytes(c.num_layers, c.num_heads, c.head_dim, 1, t3.backbone().dtype());
-}
 
 TrialResult fit_to_memory(const TrialSubject& subject, double fraction) { return Trial(subject, fraction).run(); }
 

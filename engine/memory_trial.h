@@ -25,6 +25,7 @@ struct TrialSubject {
   std::shared_ptr<const chatterbox::Voice> voice;
   std::size_t synthesis_batch = 1; ///< utterances in S3Gen together, if they fit
   int longest_tokens = 0;          ///< speech tokens of the longest utterance to plan for
+  std::int64_t page_bytes = 0;     ///< of KV cache, over all layers
   int least_pages = 0;             ///< of KV cache, for the longest utterance
   int most_pages = 0;              ///< that the decoder can make use of
 };
@@ -36,9 +37,6 @@ struct TrialResult {
   MemoryPlan plan;
   std::uint64_t out_of_memory = 0; ///< times that the KV cache turned out too large
 };
-
-/// Bytes that one page of KV cache takes over all layers of @p t3.
-[[nodiscard]] std::int64_t page_bytes(const chatterbox::T3& t3);
 
 /// Resizes the decoder's cache to what is left of @p fraction of the GPU's memory, and limits the process to that
 /// fraction. The largest batch of S3Gen may take half of what the weights leave; it is halved until it fits.

@@ -227,14 +227,17 @@ TEST_F(GpuMemory, ACacheThatDoesNotFitIsMadeSmallerAtLoad) {
   constexpr int least = 100;
   ShortDecoder decoder(tiny_t3(), least, 500);
   engine::chatterbox::S3Gen s3gen = tiny_s3gen();
-  const engine::TrialSubject subject{.t3 = tiny_t3(),
-                                     .s3gen = s3gen,
-                                     .decoder = decoder,
-                                     .voice = tiny_voice(),
-                                     .synthesis_batch = 4,
-                                     .longest_tokens = 200,
-                                     .least_pages = least,
-                                     .most_pages = 1000};
+  const engine::LlamaConfig& c = tiny_t3().backbone().config();
+  const engine::TrialSubject subject{
+      .t3 = tiny_t3(),
+      .s3gen = s3gen,
+      .decoder = decoder,
+      .voice = tiny_voice(),
+      .synthesis_batch = 4,
+      .longest_tokens = 200,
+      .page_bytes = engine::KvCache::bytes(c.num_layers, c.num_heads, c.head_dim, 1, tiny_t3().backbone().dtype()),
+      .least_pages = least,
+      .most_pages = 1000};
   const engine::TrialResult result = engine::fit_to_memory(subject, fraction_for(4000 * mb));
   EXPECT_GT(result.out_of_memory, 0u);
   EXPECT_LE(result.num_pages, 500);

@@ -1,11 +1,12 @@
 // The engine behind its door: everything the source hands out is delivered once, in any order; bad utterances fail
 // alone; cancel and stop; the same utterance gives the same samples in any company; errors name files and fields.
 #include "engine/device.h"
+#include "engine/models/chatterbox/voice.h"
 #include "tests/engine/engine_run.h"
 #include "tests/engine/golden.h"
 #include "tests/engine/temp_dir.h"
 
-#include <ATen/core/Tensor.h>
+#include <ATen/ATen.h>
 #include <algorithm>
 #include <fstream>
 
@@ -270,6 +271,37 @@ TEST(EngineLoad, ArithmeticIsWhatWasAskedForOrWhatTheCpuDoesFast) {
   }
   options.dtype = "fp64";
   EXPECT_NE(load_error(options).find("\"fp64\""), std::string::npos) << load_error(options);
+}
+
+TEST(EngineLoad, APromptMayBeCutAndIsThenAnotherVoice) {
+  using engine::chatterbox::Voice;
+  const auto conds = tiny_checkpoint() / "conds.pt";
+  const Voice whole = Voice::from_conds(conds, at::kCPU);
+  const Voice cut = Voice::from_conds(conds, at::kCPU, 0.4);
+  EXPECT_EQ(cut.prompt.prompt_token.size(0), 10);
+  EXPECT_TRUE(at::equal(cut.prompt.prompt_token, whole.prompt.prompt_token.narrow(0, 0, 10)));
+  EXPECT_TRUE(at::equal(cut.prompt.prompt_feat, whole.prompt.prompt_feat.narrow(0, 0, 20)));
+  EXPECT_TRUE(at::equal(cut.prompt_speech_tokens, whole.prompt_speech_tokens)) << "that is T3's";
+  EXPECT_NE(cut.content_hash, whole.content_hash) << "stored audio of the other would be taken for its own";
+  EngineOptions options = tiny_options();
+  for (const double seconds : {2.9, 10.1}) {
+    options.prompt_seconds = seconds;
+    EXPECT_THROW(Engine::load(options), std::invalid_argument) << seconds;
+  }
+}
+
+TEST(EngineLoad, EightBitsNeedAGpuInBf16) {
+  EngineOptions options = tiny_options();
+  options.kv_dtype = "fp8";
+  if (test_device().is_cpu()) {
+    EXPECT_NE(load_error(options).find("kv_dtype \"fp8\" needs a GPU"), std::string::npos) << load_error(options);
+  } else {
+    EXPECT_NE(Engine::load(options)->info().dtype.find("KV cache fp8"), std::string::npos);
+    options.dtype = "fp32";
+    EXPECT_NE(load_error(options).find("kv_dtype"), std::string::npos) << load_error(options);
+  }
+  options.kv_dtype = "int4";
+  EXPECT_NE(load_error(options).find("\"int4\""), std::string::npos) << load_error(options);
 }
 
 TEST(EngineLoad, TheMemoryFractionIsAboveZeroAndAtMostOne) {

@@ -115,6 +115,9 @@ public:
   /// Mel frames (voice prompts included) that go through a stage together at most; a single utterance may be longer.
   [[nodiscard]] std::int64_t frames_per_pass() const noexcept { return frames_per_pass_; }
 
+  /// Whether utterances are padded to the longest of their pass somewhere, so that memory goes by their number too.
+  [[nodiscard]] bool pads() const noexcept { return half_vocoder_ == nullptr; }
+
   /// Gain of the first samples: 20 ms of silence, then 20 ms of a raised cosine, [960].
   [[nodiscard]] const at::Tensor& fade() const noexcept { return fade_; }
 
