@@ -63,10 +63,14 @@ std::vector<cb::DecodeRequest> requests_of(const Model& model, const std::vector
 bool in_bf16(const cb::T3& t3) { return t3.backbone().dtype() == at::kBFloat16; }
 bool uses_cuda_decoder(const cb::T3& t3) { return t3.device().is_cuda() && in_bf16(t3); }
 
-std::unique_ptr<cb::Decoder> make_decoder(const cb::T3& t3, int batch, int pages, [[maybe_unused]] bool free_gemm) {
+std::unique_ptr<cb::Decoder> make_decoder(const cb::T3& t3, int batch, int pages,
+                                          [[maybe_unused]] const Options& options) {
 #ifdef AUDIOBOOKD_WITH_CUDA
   if (uses_cuda_decoder(t3)) {
-    return engine::cuda::make_cuda_decoder(t3, {batch, pages, !free_gemm});
+    return engine::cuda::make_cuda_decoder(t3, {.max_batch = batch,
+                                                .num_pages = pages,
+                                                .invariant = !options.free_gemm,
+                                                .cache_dtype = options.kv_fp8 ? at::kFloat8_e4m3fn : at::kBFloat16});
   }
 #endif
   return std::make_unique<cb::AtenDecoder>(t3, batch, pages);
@@ -192,10 +196,13 @@ public:
         scope_(device_, engine::Stage::decode, options.threads), ceilings_(measure_ceilings(device_)), load_(device_),
         model_(options, device_), workload_(make_workload(options.utterances, longest_tokens(model_.config))),
         requests_(requests_of(model_, workload_)) {
+    if (options.kv_fp8 && !uses_cuda_decoder(model_.t3)) {
+      throw std::invalid_argument("--kv-fp8 needs --device cuda and bf16");
+    }
     batch_ = options.batch > 0 ? options.batch : std::min(options.utterances, device_.is_cuda() ? 160 : 16);
     const int positions = model_.t3.prompt_length(254) + longest_tokens(model_.config);
     const int pages = std::min(2 * batch_ * engine::KvCache::pages_for(positions), options.cache_pages);
-    decoder_ = make_decoder(model_.t3, batch_, pages, options.free_gemm);
+    decoder_ = make_decoder(model_.t3, batch_, pages, options);
     load_seconds_ = load_.seconds();
   }
 
@@ -210,6 +217,7 @@ public:
 
     Json result = settings(options_, workload_);
     result["dtype"] = in_bf16(model_.t3) ? "bf16" : "fp32";
+    result["kv_dtype"] = options_.kv_fp8 ? "fp8" : result["dtype"];
     result["batch"] = batch_;
     result["gemm"] = options_.free_gemm ? "fastest" : "the same bits for any number of rows";
     result["load_seconds"] = load_seconds_; // the workload and the decoder's graphs included
@@ -240,7 +248,9 @@ private:
   [[nodiscard]] DecodeWork work_of(const DecodeRun& run, std::int64_t begin_call, std::int64_t end_call) const {
     const int steps = decoder_->steps_per_call();
     const auto rows = rows_of(model_, requests_, run.entered(), steps, uses_cuda_decoder(model_.t3));
-    return decode_work(model_.config.t3, in_bf16(model_.t3) ? 2 : 4, rows, begin_call * steps, end_call * steps,
+    const double width = in_bf16(model_.t3) ? 2 : 4;
+    const double cache = options_.kv_fp8 ? 1 + 1.0 / model_.config.t3.head_dim : width;
+    return decode_work(model_.config.t3, {.weight = width, .cache = cache}, rows, begin_call * steps, end_call * steps,
                        {ceilings_.bytes_per_second, ceilings_.flop_per_second});
   }
 

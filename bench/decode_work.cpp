@@ -52,20 +52,21 @@ std::vector<Step> steps_of(std::span<const DecodeRow> rows, std::int64_t begin, 
 
 } // namespace
 
-DecodeWork decode_work(const engine::chatterbox::T3Config& config, int element_bytes, std::span<const DecodeRow> rows,
-                       std::int64_t begin, std::int64_t end, const RooflineLimits& limits) {
+DecodeWork decode_work(const engine::chatterbox::T3Config& config, const ElementBytes& bytes,
+                       std::span<const DecodeRow> rows, std::int64_t begin, std::int64_t end,
+                       const RooflineLimits& limits) {
   const Shape shape = shape_of(config);
   const double weights = shape.layer_weights + shape.head_weights;
   DecodeWork work;
   for (const Step& step : steps_of(rows, begin, end)) {
-    const double weight_bytes = weights * element_bytes;
+    const double weight_bytes = weights * bytes.weight;
     const double gemm_flop = 2 * weights * step.rows;
-    const double own = step.own * shape.kv_values * element_bytes;
-    const double shared_once = step.longest_shared * shape.kv_values * element_bytes;
+    const double own = step.own * shape.kv_values * bytes.cache;
+    const double shared_once = step.longest_shared * shape.kv_values * bytes.cache;
     work.weight_bytes += weight_bytes;
     work.gemm_flop += gemm_flop;
     work.own_kv_bytes += own;
-    work.shared_kv_bytes += step.shared * shape.kv_values * element_bytes;
+    work.shared_kv_bytes += step.shared * shape.kv_values * bytes.cache;
     work.shared_kv_once_bytes += shared_once;
     work.attention_flop += (step.own + step.shared) * shape.attention_flop;
     work.roofline_seconds += std::max(gemm_flop / limits.flop_per_second, weight_bytes / limits.bytes_per_second) +

@@ -44,9 +44,14 @@ struct RooflineLimits {
   double flop_per_second = 0;
 };
 
+struct ElementBytes {
+  double weight = 0;
+  double cache = 0; ///< a key's or value's element, with its part of an exponent where there is one
+};
+
 /// Work of the steps [begin, end).
-/// @param element_bytes of a weight, key or value: 2 or 4
-DecodeWork decode_work(const engine::chatterbox::T3Config& config, int element_bytes, std::span<const DecodeRow> rows,
-                       std::int64_t begin, std::int64_t end, const RooflineLimits& limits);
+DecodeWork decode_work(const engine::chatterbox::T3Config& config, const ElementBytes& bytes,
+                       std::span<const DecodeRow> rows, std::int64_t begin, std::int64_t end,
+                       const RooflineLimits& limits);
 
 } // namespace audiobookd::bench

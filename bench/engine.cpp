@@ -241,6 +241,7 @@ void bench_engine(const Options& options) {
   result["batch"] = engine->info().max_batch;
   result["synthesis_batch"] = engine->info().synthesis_batch;
   result["cfm_steps"] = options.cfm_steps;
+  result["prompt_seconds"] = options.prompt_seconds;
   result["load_seconds"] = load_seconds;
   result["warm_up_seconds"] = warm_up_seconds;
   add_rates(result, workload, seconds);

@@ -13,6 +13,8 @@ const char* const usage =
     "  --device cpu|cuda|cuda:N   default cpu; book: also all GPUs (all), or several (cuda:0,cuda:2)\n"
     "  --dtype fp32|bf16|auto     default auto: bf16 on CUDA, and of T3 on CPUs with AMX\n"
     "  --free-gemm                decode: matrix products by the fastest algorithm; tokens may depend on the company\n"
+    "  --kv-fp8                   decode, engine: keys and values in 8 bits\n"
+    "  --prompt-seconds X         engine, synthesis: of the voice prompt, 3 to 10; default 10\n"
     "  --utterances N             default 154 (40 minutes of audio)\n"
     "  --batch N                  utterances decoded together; default by device\n"
     "  --synthesis-batch N        utterances synthesised together; default by device\n"
@@ -44,11 +46,12 @@ int positive(const std::string& name, const std::string& value) {
   return static_cast<int>(number);
 }
 
-double fraction(const std::string& name, const std::string& value) {
+double number_to(const std::string& name, const std::string& value, int most) {
   char* end = nullptr;
   const double number = std::strtod(value.c_str(), &end);
-  if (value.empty() || *end != '\0' || !(number > 0 && number <= 1)) {
-    throw std::invalid_argument(name + " is \"" + value + "\"; expected a number above 0 and at most 1");
+  if (value.empty() || *end != '\0' || !(number > 0 && number <= most)) {
+    throw std::invalid_argument(name + " is \"" + value + "\"; expected a number above 0 and at most " +
+                                std::to_string(most));
   }
   return number;
 }
@@ -75,12 +78,15 @@ Options parse_options(int argc, char** argv) {
   Options options;
   options.benchmark = argv[1];
   options.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  const std::map<std::string, bool*> switches = {
-      {"--shares", &options.shares}, {"--cold", &options.cold}, {"--free-gemm", &options.free_gemm}};
+  const std::map<std::string, bool*> switches = {{"--shares", &options.shares},
+                                                 {"--cold", &options.cold},
+                                                 {"--free-gemm", &options.free_gemm},
+                                                 {"--kv-fp8", &options.kv_fp8}};
   const std::map<std::string, std::string*> strings = {{"--device", &options.device}, {"--dtype", &options.dtype}};
   const std::map<std::string, std::filesystem::path*> paths = {{"--checkpoint", &options.checkpoint},
                                                                {"--profile", &options.profile}};
   const std::map<std::string, double*> fractions = {{"--memory-fraction", &options.memory_fraction}};
+  const std::map<std::string, double*> reals = {{"--prompt-seconds", &options.prompt_seconds}};
   const std::map<std::string, int*> numbers = {{"--utterances", &options.utterances},
                                                {"--batch", &options.batch},
                                                {"--synthesis-batch", &options.synthesis_batch},
@@ -97,7 +103,8 @@ Options parse_options(int argc, char** argv) {
       *switches.at(name) = true;
       continue;
     }
-    if (!strings.contains(name) && !paths.contains(name) && !numbers.contains(name) && !fractions.contains(name)) {
+    if (!strings.contains(name) && !paths.contains(name) && !numbers.contains(name) && !fractions.contains(name) &&
+        !reals.contains(name)) {
       throw std::invalid_argument("unknown option " + name);
     }
     if (++i == argc) {
@@ -108,7 +115,9 @@ Options parse_options(int argc, char** argv) {
     } else if (paths.contains(name)) {
       *paths.at(name) = argv[i];
     } else if (fractions.contains(name)) {
-      *fractions.at(name) = fraction(name, argv[i]);
+      *fractions.at(name) = number_to(name, argv[i], 1);
+    } else if (reals.contains(name)) {
+      *reals.at(name) = number_to(name, argv[i], 10);
     } else {
       *numbers.at(name) = positive(name, argv[i]);
     }
@@ -122,6 +131,8 @@ engine::EngineOptions engine_options(const Options& options) {
   result.checkpoint = options.checkpoint;
   result.device = options.device;
   result.dtype = options.dtype;
+  result.kv_dtype = options.kv_fp8 ? "fp8" : "bf16";
+  result.prompt_seconds = options.prompt_seconds;
   result.max_batch = options.batch;
   result.synthesis_batch = options.synthesis_batch;
   result.gpu_memory_fraction = options.memory_fraction;

@@ -85,7 +85,7 @@ void bench_synthesis(const Options& options) {
   cb::S3Gen s3gen(config.flow, config.hift,
                   engine::StateDict::from_safetensors(options.checkpoint / "s3gen.safetensors", device),
                   {.half_precision = device.is_cuda() && options.dtype != "fp32"});
-  const auto voice = cb::Voice::from_conds(options.checkpoint / "conds.pt", device);
+  const auto voice = cb::Voice::from_conds(options.checkpoint / "conds.pt", device, options.prompt_seconds);
   const auto workload = make_workload(options.utterances, longest_tokens(config));
   std::vector<cb::SynthesisRequest> requests;
   for (const BenchUtterance& u : workload) {
@@ -116,9 +116,9 @@ void bench_synthesis(const Options& options) {
   const double seconds = meter.seconds();
   Json result = settings(options, workload);
   result["dtype"] = s3gen.dtype();
-  result["dtype"] = s3gen.dtype();
   result["batch"] = batch;
   result["cfm_steps"] = options.cfm_steps;
+  result["prompt_seconds"] = options.prompt_seconds;
   result["load_seconds"] = load_seconds;
   result["warm_up_seconds"] = warm_up_seconds;
   add_rates(result, workload, seconds);

@@ -23,7 +23,7 @@ constexpr RooflineLimits one_each{1, 1};
 
 DecodeWork work_of(const std::vector<DecodeRow>& rows, std::int64_t begin, std::int64_t end,
                    RooflineLimits limits = one_each) {
-  return decode_work(hand_sized(), element_bytes, rows, begin, end, limits);
+  return decode_work(hand_sized(), {element_bytes, element_bytes}, rows, begin, end, limits);
 }
 
 TEST(DecodeWork, CountsTheCacheThatEachStepReads) {
@@ -33,6 +33,13 @@ TEST(DecodeWork, CountsTheCacheThatEachStepReads) {
   EXPECT_DOUBLE_EQ(work.attention_flop, (6 + 7) * 4 * 2);
   EXPECT_DOUBLE_EQ(work.gemm_flop, 2 * 2 * (22 + 6));
   EXPECT_DOUBLE_EQ(work.weight_bytes, 10 * (22 + 6) * element_bytes); // also in steps where no row draws
+}
+
+TEST(DecodeWork, CacheAndWeightsMayDifferInWidth) {
+  const std::vector<DecodeRow> rows{{.prompt = 5, .shared = 0, .num_tokens = 2, .entered = 0}};
+  const DecodeWork work = decode_work(hand_sized(), {.weight = 2, .cache = 1.5}, rows, 0, 1, one_each);
+  EXPECT_DOUBLE_EQ(work.own_kv_bytes, 6 * 4 * 1.5);
+  EXPECT_DOUBLE_EQ(work.weight_bytes, (22 + 6) * 2);
 }
 
 TEST(DecodeWork, CountsSharedPositionsOnceAStepAndForEveryRow) {

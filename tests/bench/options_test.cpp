@@ -33,7 +33,15 @@ TEST(BenchOptions, RefusesWhatItDoesNotUnderstand) {
   EXPECT_THROW(parse({"decode", "--checkpoint", "c", "--batch", "0"}), std::invalid_argument);
   EXPECT_THROW(parse({"engine", "--checkpoint", "c", "--memory-fraction", "1.5"}), std::invalid_argument);
   EXPECT_THROW(parse({"engine", "--checkpoint", "c", "--memory-fraction", "0"}), std::invalid_argument);
+  EXPECT_THROW(parse({"engine", "--checkpoint", "c", "--prompt-seconds", "11"}), std::invalid_argument);
   EXPECT_THROW(parse({"decode", "--checkpoint", "c", "--dtype", "bf61"}), std::invalid_argument); // not "auto"
+}
+
+TEST(BenchOptions, PassesTheEnginesOptionsOn) {
+  const auto options = engine_options(parse({"engine", "--checkpoint", "c", "--kv-fp8", "--prompt-seconds", "4.5"}));
+  EXPECT_EQ(options.kv_dtype, "fp8");
+  EXPECT_EQ(options.prompt_seconds, 4.5);
+  EXPECT_EQ(engine_options(parse({"engine", "--checkpoint", "c"})).kv_dtype, "bf16");
 }
 
 TEST(BenchOptions, RefusesSharesOfAGpuThatIsNotUsed) {
