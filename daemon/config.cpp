@@ -38,6 +38,8 @@ void read_engine(ConfigSection section, engine::EngineOptions& engine) {
   section.read_path("checkpoint", engine.checkpoint);
   section.read("device", engine.device);
   section.read("dtype", engine.dtype);
+  section.read("kv_dtype", engine.kv_dtype);
+  section.read("prompt_seconds", engine.prompt_seconds, 3, 10);
   section.read("max_batch", engine.max_batch, 0, 4096);
   section.read("synthesis_batch", engine.synthesis_batch, 0, 4096);
   section.read("gpu_memory_fraction", engine.gpu_memory_fraction, 0, 1);
@@ -47,6 +49,9 @@ void read_engine(ConfigSection section, engine::EngineOptions& engine) {
   }
   if (!std::regex_match(engine.dtype, std::regex("auto|fp32|bf16"))) {
     section.reject("dtype", "\"auto\", \"fp32\" or \"bf16\"");
+  }
+  if (!std::regex_match(engine.kv_dtype, std::regex("bf16|fp8"))) {
+    section.reject("kv_dtype", "\"bf16\" or \"fp8\"");
   }
   if (engine.gpu_memory_fraction == 0) {
     section.reject("gpu_memory_fraction", "a number above 0 and at most 1");
@@ -140,6 +145,7 @@ std::string describe(const Config& config) {
       << "\noutput_root = " << quoted(paths.output_root) << "\nchunk_store = " << quoted(paths.chunk_store)
       << "\nchunk_store_gib = " << paths.chunk_store_gib << "\n\n[engine]\ncheckpoint = " << quoted(engine.checkpoint)
       << "\ndevice = " << quoted(engine.device) << "\ndtype = " << quoted(engine.dtype)
+      << "\nkv_dtype = " << quoted(engine.kv_dtype) << "\nprompt_seconds = " << engine.prompt_seconds
       << "\nmax_batch = " << engine.max_batch << "\nsynthesis_batch = " << engine.synthesis_batch
       << "\ngpu_memory_fraction = " << engine.gpu_memory_fraction << "\ncpu_threads = " << engine.cpu_threads
       << "\n\n[queue]\nheartbeat_s = " << queue.heartbeat_s << "\nlease_s = " << queue.lease_s
