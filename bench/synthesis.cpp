@@ -12,7 +12,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <span>
+#include <utility>
 
 namespace audiobookd::bench {
 namespace {
@@ -27,12 +29,35 @@ public:
 
   [[nodiscard]] std::size_t calls() const { return (requests_.size() + batch_ - 1) / batch_; }
 
-  cb::StageSeconds call(std::size_t i) {
-    const std::size_t first = i * batch_;
-    return s3gen_.synthesize(requests_.subspan(first, std::min(batch_, requests_.size() - first))).seconds;
+  /// Calls @p begin … @p end - 1, each started before the one before it is waited for, as the engine does.
+  cb::StageSeconds run(std::size_t begin, std::size_t end) {
+    cb::StageSeconds sum;
+    std::optional<cb::StartedSynthesis> before;
+    for (std::size_t i = begin; i < end; ++i) {
+      cb::StartedSynthesis started = start(i);
+      if (before) {
+        add(before->wait().seconds, sum);
+      }
+      before = std::move(started);
+    }
+    if (before) {
+      add(before->wait().seconds, sum);
+    }
+    return sum;
   }
 
 private:
+  cb::StartedSynthesis start(std::size_t i) {
+    const std::size_t first = i * batch_;
+    return s3gen_.start(requests_.subspan(first, std::min(batch_, requests_.size() - first)));
+  }
+
+  static void add(const cb::StageSeconds& seconds, cb::StageSeconds& sum) {
+    sum.encoder += seconds.encoder;
+    sum.cfm += seconds.cfm;
+    sum.vocoder += seconds.vocoder;
+  }
+
   cb::S3Gen& s3gen_;
   std::span<const cb::SynthesisRequest> requests_;
   std::size_t batch_;
@@ -44,9 +69,7 @@ void profile(const Options& options, at::Device device, Synthesis& synthesis, do
   const std::size_t count = std::min(synthesis.calls(), wanted);
   const std::size_t begin = (synthesis.calls() - count) / 2;
   Profiler profiler(device);
-  for (std::size_t i = begin; i < begin + count; ++i) {
-    synthesis.call(i);
-  }
+  synthesis.run(begin, begin + count);
   const GpuActivity activity = profiler.stop(options.profile);
   if (device.is_cuda()) {
     print_kernels(activity);
@@ -97,7 +120,7 @@ void bench_synthesis(const Options& options) {
   Synthesis synthesis(s3gen, requests, batch);
   const double load_seconds = load.seconds();
   const Meter warm_up(device);
-  synthesis.call(0);
+  synthesis.run(0, 1);
   const double warm_up_seconds = warm_up.seconds();
 
   SynthesisWork work;
@@ -106,13 +129,7 @@ void bench_synthesis(const Options& options) {
         synthesis_work(config.flow, config.hift, voice.prompt.prompt_token.size(0), u.num_tokens, options.cfm_steps);
   }
   const Meter meter(device);
-  cb::StageSeconds stages;
-  for (std::size_t i = 0; i < synthesis.calls(); ++i) {
-    const cb::StageSeconds seconds = synthesis.call(i);
-    stages.encoder += seconds.encoder;
-    stages.cfm += seconds.cfm;
-    stages.vocoder += seconds.vocoder;
-  }
+  const cb::StageSeconds stages = synthesis.run(0, synthesis.calls());
   const double seconds = meter.seconds();
   Json result = settings(options, workload);
   result["dtype"] = s3gen.dtype();

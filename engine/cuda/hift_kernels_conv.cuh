@@ -21,7 +21,6 @@ struct RowConvolutionParams {
   int rows;
   int tiles;
   int box_rows; // that one copy brings, a multiple of 8
-  int zero;     // always 0
 };
 
 /// Sizes for one number of channels. A warpgroup's sums are 128 registers a thread.
@@ -50,14 +49,6 @@ struct RowConvolutionShape {
 };
 
 namespace row_convolution {
-
-/// Of the results' groups of columns, whose residuals are loaded together.
-constexpr int groups_in_flight = 4;
-
-/// Asks for @p bytes (a multiple of 16) of global memory to be brought to the L2 cache.
-__device__ inline void prefetch(const void* from, std::uint32_t bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;\n" ::"l"(from), "r"(bytes) : "memory");
-}
 
 template <int channels>
 struct Shared {
@@ -136,12 +127,7 @@ __device__ void load_all(const RowConvolutionParams& params, const Shared<channe
   using Shape = RowConvolutionShape<channels>;
   Turns<channels> turn;
   for (int index = static_cast<int>(blockIdx.x); index < params.tiles; index += static_cast<int>(gridDim.x)) {
-    const Tile<channels> tile(index);
-    if (params.result.residual != nullptr && tile.column == 0) {
-      prefetch(params.result.residual + static_cast<std::size_t>(tile.row) * channels,
-               min(Shape::rows, params.rows - tile.row) * channels * sizeof(float));
-    }
-    load(params, shared, turn, tile);
+    load(params, shared, turn, Tile<channels>(index));
   }
 }
 
@@ -199,72 +185,98 @@ __device__ void multiply(Sums<channels>& sums, Turns<channels>& turn, const Shar
   }
 }
 
-/// Adds the residual to this thread's columns 8 k (+ 1), k < 4, of one row and stores what is wanted.
-/// @param own offset of the columns of k = 0. @param whole that of the block of eight columns which this lane stores.
-/// @param alpha, inverse of this thread's columns.
-__device__ inline void finish_columns(float (&x)[8], const RowResult& result, const float2 (&alpha)[4],
-                                      const float2 (&inverse)[4], std::size_t own, std::size_t whole, bool inside,
-                                      bool valid, int lane) {
-  std::uint32_t words[4];
+/// Four blocks of eight columns in 16 rows of a warp, of which a thread has columns 8 k (+ 1), k < 4, in rows `row` and
+/// `row` + 8.
+struct Group {
+  int row;
+  std::size_t own;   // offset of this thread's first column in `row`
+  std::size_t whole; // that of the block of eight columns which this lane stores
+  int row_step;      // offset of the row eight further down
+};
+
+/// What is added to a group's sums.
+struct Residual {
+  float2 at[2][4];
+};
+
+__device__ inline void load_residual(Residual& residual, const RowConvolutionParams& params, const Group& group) {
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    float2 sum = make_float2(x[2 * k], x[2 * k + 1]);
-    if (result.residual != nullptr && inside) {
-      const float2 before = pair_at(result.residual + own + 8 * k);
-      sum.x += before.x;
-      sum.y += before.y;
-    }
-    sum = valid ? sum : make_float2(0, 0);
-    if (result.plain != nullptr && inside) {
-      *reinterpret_cast<float2*>(result.plain + own + 8 * k) = sum;
-    }
-    words[k] = pack(snake_of(sum.x, alpha[k].x, inverse[k].x), snake_of(sum.y, alpha[k].y, inverse[k].y));
-    x[2 * k + 1] = sum.y;
-  }
-  if (result.active != nullptr) {
-    const uint4 block = gather_block(words[0], words[1], words[2], words[3], lane);
-    if (inside) {
-      *reinterpret_cast<uint4*>(result.active + whole) = block;
+  for (int half = 0; half < 2; ++half) {
+    const bool inside = params.result.residual != nullptr && group.row + 8 * half < params.rows;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      residual.at[half][k] =
+          inside ? pair_at(params.result.residual + group.own + half * group.row_step + 8 * k) : make_float2(0, 0);
     }
   }
 }
 
-/// Finishes a warpgroup's strip of 64 rows. @param shifts always 0, but let no more than groups_in_flight groups' loads
-/// be made at once: they would spill registers.
-template <int channels>
-__device__ void finish(const float (&sums)[RowConvolutionShape<channels>::columns / 2],
-                       const RowConvolutionParams& params, const Place& place, const Tile<channels>& tile, int strip,
-                       int (&shifts)[groups_in_flight]) {
+/// Adds the residual to a group's sums and stores what is wanted. @param snake of this thread's columns.
+__device__ inline void finish_group(const float (&sums)[16], const Residual& residual, const Snake& snake,
+                                    const RowConvolutionParams& params, const Group& group, int lane) {
   const RowResult& result = params.result;
+  const bool inside[2] = {group.row < params.rows, group.row + 8 < params.rows};
+  const bool valid[2] = {inside[0] && params.valid[group.row] != 0, inside[1] && params.valid[group.row + 8] != 0};
+  float2 alpha[4] = {};
+  float2 inverse[4] = {};
+  if (result.active != nullptr) {
 #pragma unroll
-  for (int j = 0; j < RowConvolutionShape<channels>::columns / 8; j += 4) {
-    const int column = tile.column + 8 * j;
-    float2 alpha[4] = {};
-    float2 inverse[4] = {};
+    for (int k = 0; k < 4; ++k) {
+      alpha[k] = pair_at(snake.alpha + 8 * k);
+      inverse[k] = pair_at(snake.inverse + 8 * k);
+    }
+  }
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const std::size_t shift = half * group.row_step;
+    std::uint32_t words[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const float2 more = residual.at[half][k];
+      float2 sum = make_float2(sums[4 * k + 2 * half] + more.x, sums[4 * k + 2 * half + 1] + more.y);
+      sum = valid[half] ? sum : make_float2(0, 0);
+      if (result.plain != nullptr && inside[half]) {
+        *reinterpret_cast<float2*>(result.plain + group.own + shift + 8 * k) = sum;
+      }
+      words[k] = pack(snake_of(sum.x, alpha[k].x, inverse[k].x), snake_of(sum.y, alpha[k].y, inverse[k].y));
+    }
     if (result.active != nullptr) {
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        alpha[k] = pair_at(result.snake.alpha + column + 8 * k + place.column + shifts[0]);
-        inverse[k] = pair_at(result.snake.inverse + column + 8 * k + place.column + shifts[0]);
+      const uint4 block = gather_block(words[0], words[1], words[2], words[3], lane);
+      if (inside[half]) {
+        *reinterpret_cast<uint4*>(result.active + group.whole + shift) = block;
       }
     }
+  }
+}
+
+/// Finishes a warpgroup's tile. Results may go where residuals come from, so a load behind a store waits for it: the
+/// next group's residual is on its way before this group's results are stored.
+template <int channels>
+__device__ void finish(const Sums<channels>& sums, const RowConvolutionParams& params, const Place& place,
+                       const Tile<channels>& tile) {
+  using Shape = RowConvolutionShape<channels>;
+  constexpr int groups_a_strip = Shape::columns / 32;
+  constexpr int groups = Shape::strips * groups_a_strip;
+  const auto group_at = [&](int i) {
+    const int row = tile.row + i / groups_a_strip * 64 + place.thread / 32 * 16 + place.lane / 4;
+    const std::size_t at = static_cast<std::size_t>(row) * channels + tile.column + i % groups_a_strip * 32;
+    return Group{row, at + place.column, at + 8 * (place.lane % 4), 8 * channels};
+  };
+  Residual residuals[2];
+  load_residual(residuals[0], params, group_at(0));
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      int& shift = shifts[(j / 2 + half) % groups_in_flight];
-      const int row = tile.row + 64 * strip + place.thread / 32 * 16 + place.lane / 4 + 8 * half;
-      const bool inside = row < params.rows;
-      const bool valid = inside && params.valid[row + shift] != 0;
-      float x[8];
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        x[2 * k] = sums[4 * (j + k) + 2 * half];
-        x[2 * k + 1] = sums[4 * (j + k) + 2 * half + 1];
-      }
-      const std::size_t at = static_cast<std::size_t>(row) * channels + column;
-      finish_columns(x, result, alpha, inverse, at + place.column, at + 8 * (place.lane % 4), inside, valid,
-                     place.lane);
-      shift = __float_as_int(x[7]) & place.zero;
+  for (int i = 0; i < groups; ++i) {
+    if (i + 1 < groups) {
+      load_residual(residuals[(i + 1) % 2], params, group_at(i + 1));
     }
+    const int column = tile.column + i % groups_a_strip * 32 + place.column;
+    float own[16];
+#pragma unroll
+    for (int k = 0; k < 16; ++k) {
+      own[k] = sums[i / groups_a_strip][i % groups_a_strip * 16 + k];
+    }
+    finish_group(own, residuals[i % 2], {params.result.snake.alpha + column, params.result.snake.inverse + column},
+                 params, group_at(i), place.lane);
   }
 }
 
@@ -272,12 +284,11 @@ __device__ void finish(const float (&sums)[RowConvolutionShape<channels>::column
 template <int channels>
 __device__ void compute(const RowConvolutionParams& params, const Shared<channels>& shared) {
   using Shape = RowConvolutionShape<channels>;
-  const Place place(params.zero);
+  const Place place(0);
   const auto turn_barrier = [](int group) { return 1 + group; };
   constexpr int both_groups = 2 * warpgroup;
   const int step = static_cast<int>(gridDim.x);
   Turns<channels> turn;
-  int shifts[groups_in_flight] = {};
   int number = 0; // of the block's tile
   for (int index = static_cast<int>(blockIdx.x); index < params.tiles; index += step, ++number) {
     if (number % 2 != place.group) {
@@ -304,10 +315,7 @@ __device__ void compute(const RowConvolutionParams& params, const Shared<channel
         named_barrier_arrive(turn_barrier(1 - place.group), both_groups);
       }
     });
-#pragma unroll
-    for (int strip = 0; strip < Shape::strips; ++strip) {
-      finish<channels>(sums[strip], params, place, tile, strip, shifts);
-    }
+    finish<channels>(sums, params, place, tile);
   }
 }
 
