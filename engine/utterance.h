@@ -13,7 +13,7 @@ namespace audiobookd::engine {
 using UtteranceId = std::uint64_t;
 
 /// Raised whenever the samples rendered for the same input change.
-inline constexpr int audio_revision = 1;
+inline constexpr int audio_revision = 2;
 
 /// Sampling of speech tokens, in the order in which it is applied (defaults of the reference implementation).
 struct SamplingParams {
