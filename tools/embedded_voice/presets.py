@@ -1,5 +1,6 @@
 """Sizes: the dimensions of the student (its config.json) and of its training, for the real run and for the toy one."""
 
+import math
 from dataclasses import asdict, dataclass, field
 
 SAMPLE_RATE = 24_000
@@ -97,27 +98,32 @@ REFERENCE_TINY = Dims(
 
 
 @dataclass(frozen=True)
-class Preset:
-    """One run: the student's sizes, the data it sees, batch sizes and step numbers that schedules are laid out for.
+class Plan:
+    """Of one training stage: it is over after so many seconds of training or so many steps, whichever comes first;
+    the learning rate falls along the same measure. `rows` of a batch are utterances or crops, for T3 positions."""
 
-    `*_steps` are the lengths of the learning-rate schedules; a stage that reaches its end stops, one whose time
-    budget ends earlier is continued by the next call.
-    """
+    seconds: float
+    steps: int
+    rows: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One run: the student's sizes, the data it sees, the plans of its stages."""
 
     dims: Dims = field(default_factory=Dims)
-    hours: float = 110.0  # of teacher audio
-    utterances_per_shard: int = 256
-    encoder_steps: int = 4_000
-    encoder_rows: int = 64
-    t3_steps: int = 14_000
-    t3_positions: int = 32_768  # a step: rows x padded length
-    flow_steps: int = 14_000
-    flow_rows: int = 96
-    flow_tokens: int = 128
-    hift_steps: int = 9_000
-    hift_gan_from: int = 6_500  # step at which the discriminators join
-    hift_rows: int = 48
+    hours: float = 70.0  # of teacher audio
+    utterances_per_shard: int = 96
+    utterances_to_start: int = 1_500  # that a training stage waits for
+    encoders: "Plan" = field(default_factory=lambda: Plan(seconds=150, steps=100_000, rows=96, rate=2e-3))
+    t3: "Plan" = field(default_factory=lambda: Plan(seconds=720, steps=40_000, rows=32_768, rate=2e-3))
+    flow: "Plan" = field(default_factory=lambda: Plan(seconds=900, steps=40_000, rows=96, rate=8e-4))
+    hift: "Plan" = field(default_factory=lambda: Plan(seconds=840, steps=40_000, rows=48, rate=1e-3))
+    flow_tokens: tuple[int, ...] = (128, 128, 320)  # lengths of the rows, taken in turn
     hift_frames: int = 64
+    gan_from: float = 0.75  # share of the vocoder's training after which the discriminators join
+    workers: int = 3  # processes that prepare batches, for each stage
     save_every_s: float = 30.0
 
 
@@ -133,8 +139,8 @@ PRESETS = {
             speech_tokenizer_heads=1, speech_tokenizer_layers=1, xvector_init_channels=16, xvector_growth_rate=4,
             voice_encoder_hidden_size=32,
         ),
-        hours=0.15, utterances_per_shard=24, encoder_steps=150, encoder_rows=6, t3_steps=200, t3_positions=2048,
-        flow_steps=150, flow_rows=6, flow_tokens=48, hift_steps=150, hift_gan_from=130, hift_rows=4, hift_frames=24,
-        save_every_s=10.0,
+        hours=0.15, utterances_per_shard=16, utterances_to_start=32,
+        encoders=Plan(math.inf, 150, 6, 2e-3), t3=Plan(math.inf, 200, 2048, 3e-3), flow=Plan(math.inf, 120, 6, 2e-3),
+        hift=Plan(math.inf, 100, 4, 2e-3), flow_tokens=(32,), hift_frames=24, gan_from=0.9, workers=0, save_every_s=10.0,
     ),
 }  # fmt: skip
