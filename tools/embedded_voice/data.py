@@ -26,6 +26,7 @@ def start_worker(corpus_file: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
+    os.nice(10)  # the stages that train meanwhile wait for the cores more than these do
     _writer = Writer(Corpus(corpus_file), 0)
     _programs = Programs()
 
@@ -57,7 +58,7 @@ def make_shards(folder: Path, corpus_file: Path, preset: Preset, seed: int, dead
     seconds = sum(sum(i["samples"] for i in json.loads(f.read_text())) for f in folder.glob("shard-*.json")) / SAMPLE_RATE
     have = {int(f.stem.split("-")[1]) for f in folder.glob("shard-*.json")}
     missing = (n for n in range(1_000_000) if n not in have)
-    cores = max(1, len(os.sched_getaffinity(0)) - 2)
+    cores = max(1, len(os.sched_getaffinity(0)) - 3)
     began = time.monotonic()
     with multiprocessing.get_context("spawn").Pool(cores, start_worker, (corpus_file,)) as pool:
         running = []

@@ -89,7 +89,8 @@ class HiftTrainer(Trainer):
         super().__init__(run, {"model": HiFT(run.preset.dims), "judges": Judges()})
 
     def make_optimizers(self):
-        adamw = lambda module, rate: torch.optim.AdamW(module.parameters(), rate, betas=(0.8, 0.99), weight_decay=0.0)
+        adamw = lambda module, rate: torch.optim.AdamW(module.parameters(), rate, betas=(0.8, 0.99), weight_decay=0.0,
+                                                           fused=True)
         return [adamw(self.modules["model"], self.plan.rate), adamw(self.modules["judges"], 2e-4)]
 
     def dataset(self):

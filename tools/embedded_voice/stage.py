@@ -52,25 +52,28 @@ def save_atomically(state: dict, file: Path) -> None:
 
 
 class Average:
-    """Exponential moving average of a module's floating-point state, short at first."""
+    """Exponential moving average of a module's floating-point state, short at first; counters are copied."""
 
     def __init__(self, module: nn.Module):
-        self.module = module
-        self.values = {k: v.detach().clone() for k, v in module.state_dict().items()}
+        state = module.state_dict()
+        self.values = {k: v.detach().clone() for k, v in state.items()}
         self.updates = 0
+        floating = [k for k, v in state.items() if v.is_floating_point()]
+        self._pairs = [self.values[k] for k in floating], [state[k] for k in floating]
+        self._counters = [(self.values[k], v) for k, v in state.items() if not v.is_floating_point()]
 
     @torch.no_grad()
     def update(self) -> None:
         self.updates += 1
         decay = min(EMA_DECAY, (1 + self.updates) / (10 + self.updates))
-        mine, theirs = [], []
-        for key, value in self.module.state_dict().items():
-            if value.is_floating_point():
-                mine.append(self.values[key])
-                theirs.append(value)
-            else:
-                self.values[key].copy_(value)
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
+        torch._foreach_lerp_(*self._pairs, 1 - decay)
+        for mine, theirs in self._counters:
+            mine.copy_(theirs)
+
+    def load(self, values: dict[str, torch.Tensor], updates: int) -> None:
+        for key, value in values.items():
+            self.values[key].copy_(value)
+        self.updates = updates
 
 
 class Trainer:
@@ -92,7 +95,7 @@ class Trainer:
 
     def make_optimizers(self) -> list[torch.optim.Optimizer]:
         parameters = [p for m in self.modules.values() for p in m.parameters() if p.requires_grad]
-        return [torch.optim.AdamW(parameters, self.plan.rate, betas=(0.9, 0.98), weight_decay=0.01)]
+        return [torch.optim.AdamW(parameters, self.plan.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)]
 
     def dataset(self) -> "Batches":
         raise NotImplementedError
@@ -141,8 +144,7 @@ class Trainer:
         """What a state lacks (one that was carried between machines) starts anew."""
         for key, saved in state["modules"].items():
             self.modules[key].load_state_dict(saved)
-        self.average.values = {k: v.to(self.run.device) for k, v in state["average"].items()}
-        self.average.updates = state["average_updates"]
+        self.average.load(state["average"], state["average_updates"])
         for optimizer, saved in zip(self.optimizers, state.get("optimizers", [])):
             optimizer.load_state_dict(saved)
         self.step, self.seconds = state["step"], state["seconds"]
@@ -150,6 +152,8 @@ class Trainer:
 
     def train(self) -> bool:
         """Until the plan is done or the call's time is up; whether the plan is done."""
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
         file = self.run.state_file(self.name)
         if file.exists():
             self.load(torch.load(file, map_location=self.run.device, weights_only=True))

@@ -148,3 +148,24 @@ def test_voice_from_a_clip():
     encoder = with_weights(VoiceEncoder(REFERENCE_TINY))
     torch.testing.assert_close(encoder.embed(audio.voice_mel(trimmed[None])[0]), case["cond.speaker_emb"][0],
                                atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_losses_flow_back_to_every_weight(autocast):
+    """Also in the mixed precision that GPUs train with, whose casts a run in fp32 would never meet."""
+    t3, flow = T3(REFERENCE_TINY, dropout=0.1), Flow(REFERENCE_TINY)
+    items = [dict(text=torch.tensor([40, 41]), speech=torch.arange(n), speaker=torch.rand(256), prompt=torch.arange(n),
+                  emotion=0.5, text_kept=1.0) for n in (5, 9)]
+    batch = collate(items, 64)
+    tokens, lengths = torch.randint(0, 6561, (2, 8)), torch.tensor([8, 5])
+    mask = torch.ones(2, 1, 16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        text_loss = torch.nn.functional.cross_entropy(t3.loss_logits(batch).float(), batch["answers"])
+        mu = flow.mu(tokens, lengths)
+        mel = torch.randn(2, 80, 16)
+        flow_loss = flow.decoder.loss(mel, mask, mu, flow.speaker(torch.randn(2, 192)), mel, drop=0.0)
+    (text_loss + flow_loss + (mu.float() - mel).abs().mean()).backward()
+    for module in (t3, flow):
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
