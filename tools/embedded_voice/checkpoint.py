@@ -52,6 +52,7 @@ def write(folder: Path, dims: Dims, files: dict[str, dict[str, Tensor]]) -> None
     (folder / "tokenizer.json").write_text(tokenizer_json())
     for name, values in files.items():
         save_file(values, folder / name, metadata={"format": "pt"})
+        (folder / name).chmod(0o644)  # save_file leaves it to the owner alone
 
 
 def write_voice(file: Path, clip: dict[str, Tensor]) -> None:

@@ -116,7 +116,7 @@ class Preset:
     hours: float = 70.0  # of teacher audio
     utterances_per_shard: int = 96
     utterances_to_start: int = 1_500  # that a training stage waits for
-    encoders: "Plan" = field(default_factory=lambda: Plan(seconds=150, steps=100_000, rows=96, rate=2e-3))
+    encoders: "Plan" = field(default_factory=lambda: Plan(seconds=210, steps=100_000, rows=96, rate=2e-3))
     t3: "Plan" = field(default_factory=lambda: Plan(seconds=720, steps=40_000, rows=32_768, rate=2e-3))
     flow: "Plan" = field(default_factory=lambda: Plan(seconds=900, steps=40_000, rows=96, rate=8e-4))
     hift: "Plan" = field(default_factory=lambda: Plan(seconds=840, steps=40_000, rows=48, rate=1e-3))

@@ -55,6 +55,7 @@ def load_reference(source: Path, folder: Path):
         "head_dim": config["t3_head_dim"], "intermediate_size": config["t3_intermediate_size"],
     }  # fmt: skip
     module = importlib.import_module("chatterbox.models.t3.t3")
+    module.tqdm = lambda steps, **_: steps
     cond_enc = importlib.import_module("chatterbox.models.t3.modules.cond_enc")
     perceiver = importlib.import_module("chatterbox.models.t3.modules.perceiver").Perceiver
     size = config["t3_hidden_size"]
