@@ -113,7 +113,7 @@ def run_stage(options) -> None:
     elif options.command == "tokens":
         encode_shards(run)
     elif options.command == "export":
-        export(run, corpus_of(options), options.to)
+        export(run, options.to)
     else:
         run_training_stage(run, options.command)
 

@@ -24,8 +24,13 @@ def slimmed(state: dict) -> dict:
 
 def fattened(slim: dict) -> dict:
     average = {k: v.float() if v.is_floating_point() else v for k, v in slim["average"].items()}
-    return {"modules": {"model": average, **slim["others"]}, "average": average,
-            "average_updates": slim["average_updates"], "step": slim["step"], "seconds": slim["seconds"]}
+    return {
+        "modules": {"model": average, **slim["others"]},
+        "average": average,
+        "average_updates": slim["average_updates"],
+        "step": slim["step"],
+        "seconds": slim["seconds"],
+    }
 
 
 def carry_out(state_folder: Path, target: Path) -> None:

@@ -106,8 +106,15 @@ class Checkpoint:
     def tokens(self, text: str, voice: dict, seed: int | None = 0, max_tokens: int = 390, **sampling) -> list[int]:
         """Speech tokens of a text; greedy when @p seed is None."""
         generator = None if seed is None else torch.Generator().manual_seed(seed)
-        return self.t3.generate(text_ids(punc_norm(text)), voice["speaker"], voice["t3_prompt"], voice["emotion"],
-                                max_tokens, generator=generator, **sampling)
+        return self.t3.generate(
+            text_ids(punc_norm(text)),
+            voice["speaker"],
+            voice["t3_prompt"],
+            voice["emotion"],
+            max_tokens,
+            generator=generator,
+            **sampling,
+        )
 
     @torch.inference_mode()
     def wave(self, tokens: list[int], voice: dict, seed: int = 0) -> Tensor:

@@ -55,7 +55,9 @@ def make_shard(folder: Path, seed: int, number: int, utterances: int) -> float:
 def make_shards(folder: Path, corpus_file: Path, preset: Preset, seed: int, deadline: float) -> None:
     """Makes shards until there are `preset.hours` of audio or the @p deadline (time.monotonic()) comes."""
     folder.mkdir(parents=True, exist_ok=True)
-    seconds = sum(sum(i["samples"] for i in json.loads(f.read_text())) for f in folder.glob("shard-*.json")) / SAMPLE_RATE
+    seconds = (
+        sum(sum(i["samples"] for i in json.loads(f.read_text())) for f in folder.glob("shard-*.json")) / SAMPLE_RATE
+    )
     have = {int(f.stem.split("-")[1]) for f in folder.glob("shard-*.json")}
     missing = (n for n in range(1_000_000) if n not in have)
     cores = max(1, len(os.sched_getaffinity(0)) - 3)

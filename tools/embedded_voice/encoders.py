@@ -177,8 +177,9 @@ def encode_utterances(encoders: Encoders, utterances: list[np.ndarray], device) 
     windows = [windows_of(audio.voice_mel(w[None])[0]) for w in own]
     parts = encoders.ve(torch.cat(windows)).split([len(w) for w in windows])
     speakers = torch.stack([F.normalize(p.mean(0), dim=0) for p in parts]).cpu().numpy()
-    return [{"tokens": t[: int(n)], "speaker": s, "xvector": x}
-            for t, n, s, x in zip(tokens, lengths, speakers, xvectors)]
+    return [
+        {"tokens": t[: int(n)], "speaker": s, "xvector": x} for t, n, s, x in zip(tokens, lengths, speakers, xvectors)
+    ]
 
 
 def encode_shard(encoders: Encoders, shard: Path, target: Path, device, rows: int = 32) -> None:
@@ -193,9 +194,13 @@ def encode_shard(encoders: Encoders, shard: Path, target: Path, device, rows: in
     in_order = [said[i] for i in range(len(items))]
     part = target.with_suffix(".part")
     with part.open("wb") as file:
-        np.savez(file, tokens=np.concatenate([s["tokens"] for s in in_order]),
-                 lengths=[len(s["tokens"]) for s in in_order], speakers=np.stack([s["speaker"] for s in in_order]),
-                 xvectors=np.stack([s["xvector"] for s in in_order]))
+        np.savez(
+            file,
+            tokens=np.concatenate([s["tokens"] for s in in_order]),
+            lengths=[len(s["tokens"]) for s in in_order],
+            speakers=np.stack([s["speaker"] for s in in_order]),
+            xvectors=np.stack([s["xvector"] for s in in_order]),
+        )
     part.rename(target)
 
 

@@ -58,10 +58,25 @@ class Readers:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             (folder / "text.txt").write_text(text + "\n")
-            subprocess.run([self.engine, "render", folder / "text.txt", "-o", folder / "a.mp3", "--model",
-                            self.checkpoint.folder, "--cache", folder / "cache"], check=True, capture_output=True)
-            subprocess.run(["ffmpeg", "-v", "error", "-i", folder / "a.mp3", "-ac", "1", "-ar", "24000",
-                            folder / "a.wav"], check=True)
+            subprocess.run(
+                [
+                    self.engine,
+                    "render",
+                    folder / "text.txt",
+                    "-o",
+                    folder / "a.mp3",
+                    "--model",
+                    self.checkpoint.folder,
+                    "--cache",
+                    folder / "cache",
+                ],
+                check=True,
+                capture_output=True,
+            )
+            subprocess.run(
+                ["ffmpeg", "-v", "error", "-i", folder / "a.mp3", "-ac", "1", "-ar", "24000", folder / "a.wav"],
+                check=True,
+            )
             return read_wav(folder / "a.wav")
 
 
@@ -122,8 +137,11 @@ class WordTests:
     def judge(self, waves: list[np.ndarray]) -> dict[str, float]:
         share = lambda grammars: float(np.mean([h == w for h, w in zip(recognise(waves, grammars), self.words)]))
         covered = [len(h) / len(w) for h, w in zip(recognise(waves, self.skipping), self.words)]
-        return {"closed_list": share([self.closed] * len(waves)), "near_misses": share(self.near),
-                "coverage": float(np.mean(covered))}
+        return {
+            "closed_list": share([self.closed] * len(waves)),
+            "near_misses": share(self.near),
+            "coverage": float(np.mean(covered)),
+        }
 
 
 def controls(readers: Readers, sentences: list[str]) -> dict[str, list[np.ndarray]]:
@@ -172,12 +190,20 @@ def clones(readers: Readers, sentence: str) -> dict:
     for voice in HELD_OUT:
         clip = readers.teacher(clip_text, voice.name)
         said = encode_clip(readers.checkpoint.encoders, (clip * 32767).astype(np.int16), "cpu")
-        conds = {"speaker": said["speaker"], "t3_prompt": said["tokens"][:150], "emotion": 0.5,
-                 "prompt": said["tokens"], "prompt_mel": said["mel"], "xvector": said["xvector"]}
+        conds = {
+            "speaker": said["speaker"],
+            "t3_prompt": said["tokens"][:150],
+            "emotion": 0.5,
+            "prompt": said["tokens"],
+            "prompt_mel": said["mel"],
+            "xvector": said["xvector"],
+        }
         tokens = readers.checkpoint.tokens(sentence, conds)
         real[voice.name] = pitch_and_envelope(clip)
         cloned[voice.name] = pitch_and_envelope(readers.checkpoint.wave(tokens or [0], conds).numpy())
-    nearest = {name: min(real, key=lambda other: voice_distance(measure, real[other])) for name, measure in cloned.items()}
+    nearest = {
+        name: min(real, key=lambda other: voice_distance(measure, real[other])) for name, measure in cloned.items()
+    }
     return {
         "nearest": nearest, "right": sum(a == b for a, b in nearest.items()), "of": len(nearest),
         "median_f0_hz": {name: [round(real[name][0], 1), round(cloned[name][0], 1)] for name in real},

@@ -5,7 +5,6 @@ precedes it, its mel given as the condition, as at inference. The x-vector is a 
 """
 
 import torch
-import torch.nn.functional as F
 
 from . import audio
 from .data import Shards, margin_slice
@@ -53,8 +52,10 @@ class FlowTrainer(Trainer):
     @torch.no_grad()
     def start_at_the_mean(self) -> None:
         """The last biases start at the mean mel: without that, training stalls for thousands of steps."""
-        mels = [audio.mel24(torch.from_numpy(u["audio"].astype("float32") / 32768)[None])[0]
-                for u in Shards(self.run.shards).utterances[:64]]
+        mels = [
+            audio.mel24(torch.from_numpy(u["audio"].astype("float32") / 32768)[None])[0]
+            for u in Shards(self.run.shards).utterances[:64]
+        ]
         mean = torch.cat(mels, dim=1).mean(1).to(self.run.device)
         self.modules["model"].encoder_proj.bias.copy_(mean)
         self.modules["model"].decoder.estimator.final_proj.bias.copy_(mean)

@@ -1,8 +1,8 @@
 """Stage "hift": mel to waveform.
 
-While training the harmonic source follows the true F0; the F0 head is taught beside it. Losses on log magnitudes of five
-resolutions and on the mel; in the last part of the plan small discriminators join. The state before they do is kept as
-state/hift-before-gan.pt.
+While training the harmonic source follows the true F0; the F0 head is taught beside it. Losses on log magnitudes of
+five resolutions and on the mel; in the last part of the plan small discriminators join. The state before they do is
+kept as state/hift-before-gan.pt.
 """
 
 import torch
@@ -42,7 +42,8 @@ class PeriodJudge(nn.Module):
         self.period = period
         sizes = (1, 16, 64, 128, 128)
         self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0))) for a, b in zip(sizes, sizes[1:]))
+            weight_norm(nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0))) for a, b in zip(sizes, sizes[1:])
+        )
         self.out = weight_norm(nn.Conv2d(sizes[-1], 1, (3, 1), padding=(1, 0)))
 
     def forward(self, wave: Tensor) -> list[Tensor]:
@@ -60,7 +61,8 @@ class StftJudge(nn.Module):
         self.n_fft = n_fft
         sizes = (1, 32, 32, 32, 32)
         self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(a, b, (9, 3), (2, 1), (4, 1))) for a, b in zip(sizes, sizes[1:]))
+            weight_norm(nn.Conv2d(a, b, (9, 3), (2, 1), (4, 1))) for a, b in zip(sizes, sizes[1:])
+        )
         self.out = weight_norm(nn.Conv2d(sizes[-1], 1, 3, padding=1))
 
     def forward(self, wave: Tensor) -> list[Tensor]:
@@ -89,8 +91,9 @@ class HiftTrainer(Trainer):
         super().__init__(run, {"model": HiFT(run.preset.dims), "judges": Judges()})
 
     def make_optimizers(self):
-        adamw = lambda module, rate: torch.optim.AdamW(module.parameters(), rate, betas=(0.8, 0.99), weight_decay=0.0,
-                                                           fused=True)
+        adamw = lambda module, rate: torch.optim.AdamW(
+            module.parameters(), rate, betas=(0.8, 0.99), weight_decay=0.0, fused=True
+        )
         return [adamw(self.modules["model"], self.plan.rate), adamw(self.modules["judges"], 2e-4)]
 
     def dataset(self):
@@ -107,8 +110,11 @@ class HiftTrainer(Trainer):
                     pool = shards.utterances if row % 4 else shards.by_voice[voices[pick(len(voices))]]
                     samples = pool[pick(len(pool))]["audio"]
                     first = pick(max(1, len(samples) // SAMPLES_PER_FRAME - frames)) * SAMPLES_PER_FRAME
-                    waves.append(torch.from_numpy(
-                        margin_slice(samples, first - MARGIN, first + frames * SAMPLES_PER_FRAME + MARGIN)))
+                    waves.append(
+                        torch.from_numpy(
+                            margin_slice(samples, first - MARGIN, first + frames * SAMPLES_PER_FRAME + MARGIN)
+                        )
+                    )
                 yield {"wave": torch.stack(waves)}
 
         return Batches(self.run.seed * 100 + self.step + 2, make)
@@ -148,8 +154,10 @@ class HiftTrainer(Trainer):
 
     def teach_judges(self, said: Tensor, wanted: Tensor) -> Tensor:
         """Least squares: 1 for what was recorded, 0 for what was made."""
-        loss = sum((1 - real[-1]).square().mean() + made[-1].square().mean()
-                   for real, made in zip(self.modules["judges"](wanted), self.modules["judges"](said)))
+        loss = sum(
+            (1 - real[-1]).square().mean() + made[-1].square().mean()
+            for real, made in zip(self.modules["judges"](wanted), self.modules["judges"](said))
+        )
         self.optimizers[1].zero_grad(set_to_none=True)
         loss.backward()
         self.clip_and_step(self.optimizers[1])

@@ -114,8 +114,8 @@ class Preset:
 
     dims: Dims = field(default_factory=Dims)
     hours: float = 70.0  # of teacher audio
-    utterances_per_shard: int = 96
-    utterances_to_start: int = 1_500  # that a training stage waits for
+    utterances_per_shard: int = 64
+    utterances_to_start: int = 600  # that a training stage waits for
     encoders: "Plan" = field(default_factory=lambda: Plan(seconds=210, steps=100_000, rows=96, rate=2e-3))
     t3: "Plan" = field(default_factory=lambda: Plan(seconds=720, steps=40_000, rows=32_768, rate=2e-3))
     flow: "Plan" = field(default_factory=lambda: Plan(seconds=900, steps=40_000, rows=96, rate=8e-4))
@@ -141,6 +141,7 @@ PRESETS = {
         ),
         hours=0.15, utterances_per_shard=16, utterances_to_start=32,
         encoders=Plan(math.inf, 150, 6, 2e-3), t3=Plan(math.inf, 200, 2048, 3e-3), flow=Plan(math.inf, 120, 6, 2e-3),
-        hift=Plan(math.inf, 100, 4, 2e-3), flow_tokens=(32,), hift_frames=24, gan_from=0.9, workers=0, save_every_s=10.0,
+        hift=Plan(math.inf, 100, 4, 2e-3), flow_tokens=(32,), hift_frames=24, gan_from=0.9, workers=0,
+        save_every_s=10.0,
     ),
 }  # fmt: skip

@@ -21,7 +21,11 @@ SKIP_PROBABILITY = 0.02
 
 def pronounceable() -> set[str]:
     """Words of the recogniser's dictionary."""
-    return {line.split()[0] for line in (MODEL / "cmudict-en-us.dict").read_text().splitlines() if "(" not in line.split()[0]}
+    return {
+        line.split()[0]
+        for line in (MODEL / "cmudict-en-us.dict").read_text().splitlines()
+        if "(" not in line.split()[0]
+    }
 
 
 def words_of(text: str) -> list[str]:
@@ -34,8 +38,10 @@ def choice_grammar(candidates: list[list[str]]) -> str:
     for words in candidates:
         path = [0, *range(states, states + len(words) - 1), 1]
         states += len(words) - 1
-        lines += [f"TRANSITION {a} {b} {1 / len(candidates) if a == 0 else 1.0:.6f} {word}"
-                  for a, b, word in zip(path, path[1:], words)]
+        lines += [
+            f"TRANSITION {a} {b} {1 / len(candidates) if a == 0 else 1.0:.6f} {word}"
+            for a, b, word in zip(path, path[1:], words)
+        ]
     return fsg(states, 1, lines)
 
 
@@ -64,10 +70,31 @@ def recognise(waves: list[np.ndarray], grammars: list[str]) -> list[list[str]]:
             (folder / f"{i}.fsg").write_text(grammar)
         ids = "".join(f"{i}\n" for i in range(len(waves)))
         (folder / "ctl").write_text(ids)
-        command = ["pocketsphinx_batch", "-hmm", str(MODEL / "en-us"), "-dict", str(MODEL / "cmudict-en-us.dict"),
-                   "-adcin", "yes", "-cepdir", name, "-cepext", ".raw", "-ctl", str(folder / "ctl"),
-                   "-fsgctl", str(folder / "ctl"), "-fsgdir", name, "-fsgext", ".fsg", "-hyp", str(folder / "hyp"),
-                   "-bestpath", "no"]
+        command = [
+            "pocketsphinx_batch",
+            "-hmm",
+            str(MODEL / "en-us"),
+            "-dict",
+            str(MODEL / "cmudict-en-us.dict"),
+            "-adcin",
+            "yes",
+            "-cepdir",
+            name,
+            "-cepext",
+            ".raw",
+            "-ctl",
+            str(folder / "ctl"),
+            "-fsgctl",
+            str(folder / "ctl"),
+            "-fsgdir",
+            name,
+            "-fsgext",
+            ".fsg",
+            "-hyp",
+            str(folder / "hyp"),
+            "-bestpath",
+            "no",
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"pocketsphinx_batch failed ({done.returncode}): {done.stderr[-500:]}")

@@ -34,8 +34,9 @@ def smallest_margin(trace: list[Tensor]) -> float:
 
 def greedy(checkpoint: Checkpoint, ids: Tensor, voice: dict) -> tuple[list[int], float]:
     trace: list[Tensor] = []
-    tokens = checkpoint.t3.generate(ids, voice["speaker"], voice["t3_prompt"], voice["emotion"], MAX_TOKENS,
-                                    trace=trace, **PARAMETERS)
+    tokens = checkpoint.t3.generate(
+        ids, voice["speaker"], voice["t3_prompt"], voice["emotion"], MAX_TOKENS, trace=trace, **PARAMETERS
+    )
     stopped = len(trace) > len(tokens)
     return tokens + [checkpoint.t3.stop_speech] * stopped, smallest_margin(trace)
 
@@ -59,8 +60,9 @@ def load_reference(source: Path, folder: Path):
     cond_enc = importlib.import_module("chatterbox.models.t3.modules.cond_enc")
     perceiver = importlib.import_module("chatterbox.models.t3.modules.perceiver").Perceiver
     size = config["t3_hidden_size"]
-    cond_enc.Perceiver = lambda: perceiver(pre_attention_query_size=size, embedding_dim=size,
-                                           num_attn_heads=config["t3_perceiver_heads"])
+    cond_enc.Perceiver = lambda: perceiver(
+        pre_attention_query_size=size, embedding_dim=size, num_attn_heads=config["t3_perceiver_heads"]
+    )
     configs = importlib.import_module("chatterbox.models.t3.modules.t3_config")
 
     class Config(configs.T3Config):
@@ -78,12 +80,16 @@ def load_reference(source: Path, folder: Path):
 def reference_greedy(reference, ids: Tensor, voice: dict) -> list[int]:
     t3, condition = reference
     row = torch.cat((torch.tensor([255]), ids, torch.tensor([0])))
-    cond = condition(speaker_emb=voice["speaker"][None], cond_prompt_speech_tokens=voice["t3_prompt"][None],
-                     emotion_adv=torch.full((1, 1, 1), voice["emotion"]))
+    cond = condition(
+        speaker_emb=voice["speaker"][None],
+        cond_prompt_speech_tokens=voice["t3_prompt"][None],
+        emotion_adv=torch.full((1, 1, 1), voice["emotion"]),
+    )
     likeliest = lambda probabilities, num_samples: probabilities.argmax(-1, keepdim=True)
     with mock.patch("torch.multinomial", likeliest):
-        tokens = t3.inference(t3_cond=cond, text_tokens=torch.stack((row, row)), max_new_tokens=MAX_TOKENS, top_p=1.0,
-                              **PARAMETERS)
+        tokens = t3.inference(
+            t3_cond=cond, text_tokens=torch.stack((row, row)), max_new_tokens=MAX_TOKENS, top_p=1.0, **PARAMETERS
+        )
     return tokens.flatten().tolist()
 
 

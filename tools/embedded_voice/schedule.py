@@ -20,7 +20,9 @@ def train(arguments: list[str], budget_s: float, one_by_one: bool) -> int:
 
     def start(stage: str) -> None:
         left = max(1.0, deadline - time.monotonic())
-        running[stage] = subprocess.Popen([sys.executable, "-m", __package__, stage, "--budget", f"{left:.0f}", *arguments])
+        running[stage] = subprocess.Popen(
+            [sys.executable, "-m", __package__, stage, "--budget", f"{left:.0f}", *arguments]
+        )
 
     def stop(*_) -> None:
         for process in running.values():

@@ -1,11 +1,13 @@
 """A training stage: state on disk that survives any end, a time budget, a schedule, an average of the weights, a log.
 
-state/<stage>.pt holds the weights, their moving average, the optimizers, steps and seconds done; it is replaced as a whole every half minute, at the end of the budget and on SIGTERM. state/<stage>.csv is the curve.
+state/<stage>.pt holds the weights, their moving average, the optimizers, steps and seconds done; it is replaced as a
+whole every half minute, at the end of the budget and on SIGTERM. state/<stage>.csv is the curve.
 """
 
 import csv
 import math
 import os
+import shutil
 import signal
 import time
 from contextlib import contextmanager
@@ -76,6 +78,15 @@ class Average:
         self.updates = updates
 
 
+def room_for_batches() -> bool:
+    """Worker processes hand batches over in shared memory; some containers have next to none."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and shutil.disk_usage(memory).free > 2 * 2**30:
+        return True
+    print(f"{memory}: too small for worker processes; batches are prepared in the training process", flush=True)
+    return False
+
+
 class Trainer:
     """Modules with one optimizer; the subclass says what a batch costs.
 
@@ -124,7 +135,9 @@ class Trainer:
 
     def set_rates(self) -> None:
         """Warm-up, also after a state without optimizers, then a cosine over the plan."""
-        factor = min(1.0, (self.step - self.warm_from + 1) / WARM_UP_STEPS) * (0.02 + 0.49 * (1 + math.cos(math.pi * self.progress)))
+        factor = min(1.0, (self.step - self.warm_from + 1) / WARM_UP_STEPS) * (
+            0.02 + 0.49 * (1 + math.cos(math.pi * self.progress))
+        )
         for optimizer, rates in zip(self.optimizers, self.rates):
             for group, rate in zip(optimizer.param_groups, rates):
                 group["lr"] = rate * factor
@@ -158,8 +171,14 @@ class Trainer:
         if file.exists():
             self.load(torch.load(file, map_location=self.run.device, weights_only=True))
         torch.manual_seed(self.run.seed + self.step)
-        loader = DataLoader(self.dataset(), batch_size=None, num_workers=self.run.preset.workers,
-                            pin_memory=self.run.device.type == "cuda", prefetch_factor=4 if self.run.preset.workers else None)
+        workers = self.run.preset.workers if room_for_batches() else 0
+        loader = DataLoader(
+            self.dataset(),
+            batch_size=None,
+            num_workers=workers,
+            pin_memory=self.run.device.type == "cuda",
+            prefetch_factor=4 if workers else None,
+        )
         with Log(file.with_suffix(".csv")) as log, stop_on_sigterm() as stop:
             saved = began = time.monotonic()
             before = self.seconds

@@ -90,8 +90,20 @@ class Programs:
         if voice.program == "flite":
             stretch = f"duration_stretch={voice.stretch * float(voice.scale):.4f}"
             return [f"{self.prefix}flite", "-voice", voice.model, "--setf", stretch, "-f", str(text), "-o", str(wav)]
-        return [f"{self.prefix}espeak-ng", *self.espeak_data, "-v", voice.model, "-p", str(voice.pitch), "-s", "155",
-                "-f", str(text), "-w", str(wav)]
+        return [
+            f"{self.prefix}espeak-ng",
+            *self.espeak_data,
+            "-v",
+            voice.model,
+            "-p",
+            str(voice.pitch),
+            "-s",
+            "155",
+            "-f",
+            str(text),
+            "-w",
+            str(wav),
+        ]
 
     def speak(self, voice: Voice, text: str) -> tuple[np.ndarray, int]:
         """What the program says, int16, and its sample rate. Throws with the program's words when it fails."""
@@ -99,8 +111,13 @@ class Programs:
         with tempfile.TemporaryDirectory(dir=memory) as folder:
             text_file, wav_file = Path(folder) / "text", Path(folder) / "wav"
             text_file.write_text(text + "\n")
-            done = subprocess.run(self.command(voice, text_file, wav_file), env=self.environment,
-                                  stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            done = subprocess.run(
+                self.command(voice, text_file, wav_file),
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+            )
             if done.returncode != 0 or not wav_file.exists():
                 raise RuntimeError(f"{voice.name}: {done.args[0]} failed ({done.returncode}): {done.stderr.strip()}")
             with wave.open(str(wav_file)) as wav:

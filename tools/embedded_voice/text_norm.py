@@ -38,8 +38,10 @@ def text_ids(normalised: str) -> Tensor:
 def tokenizer_json() -> str:
     """A HuggingFace BPE tokenizer without merges: every character is a token."""
     vocab = SPECIAL | {c: FIRST_CHARACTER + i for i, c in enumerate(CHARACTERS)}
-    added = [dict(id=i, content=token, single_word=False, lstrip=False, rstrip=False, normalized=False, special=True)
-             for token, i in SPECIAL.items()]
+    added = [
+        dict(id=i, content=token, single_word=False, lstrip=False, rstrip=False, normalized=False, special=True)
+        for token, i in SPECIAL.items()
+    ]
     return json.dumps({
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
         "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,

@@ -24,8 +24,17 @@ MAX_CHARACTERS = 240  # of an utterance; a teacher's reading of more would pass 
 
 def clean(text: str) -> str | None:
     """One readable sentence, or None: no digits, brackets, abbreviations or shouting."""
-    for old, new in (("“", '"'), ("”", '"'), ("‘", "'"), ("’", "'"), ("—", " - "), ("--", " - "), ("``", '"'),
-                     (";", ","), (":", ",")):
+    for old, new in (
+        ("“", '"'),
+        ("”", '"'),
+        ("‘", "'"),
+        ("’", "'"),
+        ("—", " - "),
+        ("--", " - "),
+        ("``", '"'),
+        (";", ","),
+        (":", ","),
+    ):
         text = text.replace(old, new)
     text = " ".join(text.split()).strip(" -,")
     if not READABLE.fullmatch(text) or text.count('"') % 2 or re.search(r"[A-Z]{2}|\.\w|\b[A-Za-z]{1,3}\. [a-z]", text):
@@ -68,12 +77,16 @@ def is_held_out(sentence: str) -> bool:
     return hashlib.blake2b(letters.encode(), digest_size=4).digest()[0] % 100 == 7
 
 
-ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen " \
-       "seventeen eighteen nineteen".split()
+ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen".split()
+)
 TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 SPEAKING = "said,asked,answered,whispered,cried,called,replied,muttered,repeated,shouted".split(",")
-PEOPLE = "he,she,the girl,the old man,her father,his mother,the captain,the keeper,Anna,Peter,the doctor,Mr. Hill," \
-         "Mrs. Ward,nobody,the boy,my brother,the stranger".split(",")
+PEOPLE = (
+    "he,she,the girl,the old man,her father,his mother,the captain,the keeper,Anna,Peter,the doctor,Mr. Hill,"
+    "Mrs. Ward,nobody,the boy,my brother,the stranger".split(",")
+)
 COUNTED = "people,miles,years,houses,ships,letters,steps,pounds,days,chapters,pages,birds,minutes,men,stones".split(",")
 
 
@@ -145,14 +158,19 @@ class Writer:
         year = f"{r.choice(['eighteen', 'nineteen', 'seventeen'])} {spoken_number(r.randint(11, 99))}"
         return self.capital(r.choice([
             f"there were {n} {r.choice(COUNTED)} in all.", f"chapter {spoken_number(r.randint(1, 60))}.",
-            f"it was {year}, and {self.markov()}", f"{n} {r.choice(COUNTED)}, or perhaps {spoken_number(r.randint(2, 99))}.",
+            f"it was {year}, and {self.markov()}",
+            f"{n} {r.choice(COUNTED)}, or perhaps {spoken_number(r.randint(2, 99))}.",
             f"at {spoken_number(r.randint(1, 12))} o'clock {r.choice(PEOPLE)} counted {n} {r.choice(COUNTED)}.",
         ]))  # fmt: skip
 
     def dialogue(self) -> str:
         r = self.random
         said = self.sentence_without_quotes().rstrip(".")
-        tag = f"{r.choice(SPEAKING)} {r.choice(PEOPLE)}" if r.random() < 0.5 else f"{r.choice(PEOPLE)} {r.choice(SPEAKING)}"
+        tag = (
+            f"{r.choice(SPEAKING)} {r.choice(PEOPLE)}"
+            if r.random() < 0.5
+            else f"{r.choice(PEOPLE)} {r.choice(SPEAKING)}"
+        )
         if said[-1] in "?!":
             return f'"{said}" {tag}.'
         return r.choice([f'"{said}," {tag}.', f'"{said}."', f'{self.capital(tag)}, "{said}."'])

@@ -119,8 +119,11 @@ class CamPlus(nn.Module):
         channels, growth = d.xvector_init_channels, d.xvector_growth_rate
         self.xvector = nn.Sequential(OrderedDict(tdnn=FirstConv(d.xvector_fcm_channels * 10, channels)))
         for i, (layers, dilation) in enumerate(BLOCKS, start=1):
-            block = nn.Sequential(OrderedDict(
-                (f"tdnnd{k + 1}", DenseLayer(channels + k * growth, growth, dilation)) for k in range(layers)))
+            block = nn.Sequential(
+                OrderedDict(
+                    (f"tdnnd{k + 1}", DenseLayer(channels + k * growth, growth, dilation)) for k in range(layers)
+                )
+            )
             channels += layers * growth
             self.xvector.add_module(f"block{i}", block)
             self.xvector.add_module(f"transit{i}", NormedConv(channels, channels // 2))

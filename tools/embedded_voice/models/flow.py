@@ -43,12 +43,13 @@ class RelativeAttention(nn.Module):
         q, k, v = split(self.linear_q(x)), split(self.linear_k(x)), split(self.linear_v(x))
         p = split(self.linear_pos(positions.to(x.dtype)))  # [heads, 2n-1, head]
         by_offset = (q + self.pos_bias_v[:, None]) @ p.transpose(-1, -2)  # [rows, heads, n, 2n-1]
-        # Row i needs the offsets i-0 … i-(n-1): columns n-1-i … 2n-2-i. Padding by one and re-reading shifts row by row.
+        # Row i needs the offsets i-0 … i-(n-1), columns n-1-i … 2n-2-i: padding by one and re-reading shifts each row.
         shifted = F.pad(by_offset, (1, 0)).view(rows, self.heads, 2 * n, n)[:, :, 1:].reshape(by_offset.shape)[..., :n]
         scale = 1 / math.sqrt(q.shape[-1])
         bias = (shifted * scale).masked_fill(mask[:, None, None] == 0, -torch.inf)
-        out = F.scaled_dot_product_attention(q + self.pos_bias_u[:, None].to(q.dtype), k, v, attn_mask=bias.to(q.dtype),
-                                             scale=scale)
+        out = F.scaled_dot_product_attention(
+            q + self.pos_bias_u[:, None].to(q.dtype), k, v, attn_mask=bias.to(q.dtype), scale=scale
+        )
         return self.linear_out(out.transpose(1, 2).flatten(2))
 
 
@@ -113,7 +114,8 @@ class Encoder(nn.Module):
         super().__init__()
         size = d.s3gen_encoder_size
         blocks = lambda n: nn.ModuleList(
-            EncoderBlock(size, d.s3gen_encoder_heads, d.s3gen_encoder_linear_units) for _ in range(n))
+            EncoderBlock(size, d.s3gen_encoder_heads, d.s3gen_encoder_linear_units) for _ in range(n)
+        )
         self.embed = InputLayer(size)
         self.after_norm = nn.LayerNorm(size, eps=1e-5)
         self.pre_lookahead_layer = LookAhead(size, 3)
@@ -150,7 +152,9 @@ class Transpose(nn.Module):
 class ConvBlock(nn.Module):
     def __init__(self, size_in: int, size: int):
         super().__init__()
-        self.block = nn.Sequential(CausalConv(size_in, size, 3), Transpose(), nn.LayerNorm(size), Transpose(), nn.Mish())
+        self.block = nn.Sequential(
+            CausalConv(size_in, size, 3), Transpose(), nn.LayerNorm(size), Transpose(), nn.Mish()
+        )
 
     def forward(self, x, mask):
         return self.block(x * mask) * mask
@@ -238,7 +242,8 @@ class Estimator(nn.Module):
         size, time_size = d.s3gen_estimator_channels, 4 * d.s3gen_estimator_channels
         transformers = lambda: nn.ModuleList(
             TransformerBlock(size, d.s3gen_estimator_heads, d.s3gen_estimator_head_dim)
-            for _ in range(d.s3gen_estimator_blocks_per_stage))
+            for _ in range(d.s3gen_estimator_blocks_per_stage)
+        )
         stage = lambda size_in, *more: nn.ModuleList([ResnetBlock(size_in, size, time_size), transformers(), *more])
         self.time_mlp = TimeMlp(self.in_channels, time_size)
         self.down_blocks = nn.ModuleList([stage(self.in_channels, CausalConv(size, size, 3))])
@@ -285,8 +290,9 @@ class Cfm(nn.Module):
         x = (1 - (1 - self.sigma_min) * t) * noise + t * mel
         velocity = mel - (1 - self.sigma_min) * noise
         kept = (torch.rand(rows, device=mel.device) > drop).to(mel)
-        predicted = self.estimator(x, mask, mu * kept[:, None, None], t.flatten(), speaker * kept[:, None],
-                                   cond * kept[:, None, None])
+        predicted = self.estimator(
+            x, mask, mu * kept[:, None, None], t.flatten(), speaker * kept[:, None], cond * kept[:, None, None]
+        )
         return ((predicted - velocity).float().square() * mask).sum() / (mask.sum() * mel.shape[1])
 
     def solve(self, noise, mask, mu, speaker, cond, steps: int = 10, guidance: float = 0.7) -> Tensor:
@@ -320,8 +326,9 @@ class Flow(nn.Module):
         return self.encoder_proj(self.encoder(x, lengths)).transpose(1, 2)
 
     @torch.inference_mode()
-    def synthesise(self, tokens: Tensor, prompt_tokens: Tensor, prompt_mel: Tensor, xvector: Tensor,
-                   noise: Tensor, steps: int = 10) -> Tensor:
+    def synthesise(
+        self, tokens: Tensor, prompt_tokens: Tensor, prompt_mel: Tensor, xvector: Tensor, noise: Tensor, steps: int = 10
+    ) -> Tensor:
         """One utterance: tokens [n], prompt_tokens [p], prompt_mel [2p, 80], xvector [192],
         noise [80, 2 (p + n)] -> mel [80, 2n]."""
         both = torch.cat((prompt_tokens, tokens))[None]

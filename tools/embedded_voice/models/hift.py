@@ -27,7 +27,9 @@ class Snake(nn.Module):
 
 def conv(channels_in, channels, kernel, dilation=1):
     """Weight-normalised, same length."""
-    return weight_norm(nn.Conv1d(channels_in, channels, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2))
+    return weight_norm(
+        nn.Conv1d(channels_in, channels, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2)
+    )
 
 
 class ResBlock(nn.Module):
@@ -97,11 +99,13 @@ class HiFT(nn.Module):
         self.resblocks = nn.ModuleList()
         for i, (rate, kernel) in enumerate(zip(rates, kernels)):
             channels = base // 2 ** (i + 1)
-            self.ups.append(weight_norm(
-                nn.ConvTranspose1d(2 * channels, channels, kernel, rate, padding=(kernel - rate) // 2)))
+            self.ups.append(
+                weight_norm(nn.ConvTranspose1d(2 * channels, channels, kernel, rate, padding=(kernel - rate) // 2))
+            )
             down = math.prod(rates[i + 1 :])
-            self.source_downs.append(nn.Conv1d(18, channels, 1) if down == 1 else
-                                     nn.Conv1d(18, channels, 2 * down, down, padding=down // 2))
+            self.source_downs.append(
+                nn.Conv1d(18, channels, 1) if down == 1 else nn.Conv1d(18, channels, 2 * down, down, padding=down // 2)
+            )
             self.source_resblocks.append(ResBlock(channels, (7, 7, 11)[i]))
             self.resblocks.extend(ResBlock(channels, k) for k in (3, 7, 11))
         self.conv_post = conv(channels, 18, 7)

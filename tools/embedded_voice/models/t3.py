@@ -49,7 +49,9 @@ class Attention(nn.Module):
             setattr(self, name, nn.Linear(d.t3_hidden_size, d.t3_hidden_size, bias=False))
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: list | None) -> Tensor:
-        q, k, v = (p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (
+            p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj)
+        )
         q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
         if cache:
             k, v = torch.cat((cache[0], k), dim=2), torch.cat((cache[1], v), dim=2)
@@ -198,9 +200,20 @@ class T3(nn.Module):
         return self.speech_head(hidden.flatten(0, 1)[batch["answer_rows"]])
 
     @torch.inference_mode()
-    def generate(self, text: Tensor, speaker: Tensor, prompt: Tensor, emotion: float, max_tokens: int,
-                 cfg_weight: float = 0.5, repetition_penalty: float = 1.2, temperature: float = 0.8,
-                 min_p: float = 0.05, generator: torch.Generator | None = None, trace: list | None = None) -> list[int]:
+    def generate(
+        self,
+        text: Tensor,
+        speaker: Tensor,
+        prompt: Tensor,
+        emotion: float,
+        max_tokens: int,
+        cfg_weight: float = 0.5,
+        repetition_penalty: float = 1.2,
+        temperature: float = 0.8,
+        min_p: float = 0.05,
+        generator: torch.Generator | None = None,
+        trace: list | None = None,
+    ) -> list[int]:
         """Tokens for text ids [n] (without start and stop), the stop token not included. Without a @p generator the
         likeliest token is taken. @p trace receives the processed logits of each step."""
         device = speaker.device
@@ -216,12 +229,16 @@ class T3(nn.Module):
             position += x.shape[1]
             conditional, unconditional = self.speech_head(hidden[:, -1])
             logits = conditional + cfg_weight * (conditional - unconditional)
-            logits = process_logits(logits, torch.tensor(sorted(set(history)), device=device),
-                                    repetition_penalty, temperature, min_p)
+            logits = process_logits(
+                logits, torch.tensor(sorted(set(history)), device=device), repetition_penalty, temperature, min_p
+            )
             if trace is not None:
                 trace.append(logits)
-            token = int(logits.argmax() if generator is None else
-                        torch.multinomial(logits.softmax(-1).cpu(), 1, generator=generator))
+            token = int(
+                logits.argmax()
+                if generator is None
+                else torch.multinomial(logits.softmax(-1).cpu(), 1, generator=generator)
+            )
             if token == self.stop_speech:
                 break
             history.append(token)

@@ -44,7 +44,9 @@ def synthetic_values(key: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 def fill_synthetic(module: torch.nn.Module, prefix: str = "") -> None:
     state = module.state_dict()
-    module.load_state_dict({
-        key: torch.zeros_like(value) if value.dtype == torch.int64 else synthetic_values(prefix + key, value.shape)
-        for key, value in state.items()
-    })
+    module.load_state_dict(
+        {
+            key: torch.zeros_like(value) if value.dtype == torch.int64 else synthetic_values(prefix + key, value.shape)
+            for key, value in state.items()
+        }
+    )

@@ -36,9 +36,12 @@ def test_keys_and_shapes_at_the_published_size():
     with torch.device("meta"):
         parts = modules(PUBLISHED)
     ours = {"t3_cfg": parts["t3"].state_dict(), "ve": parts["encoders"].ve.state_dict(), "s3gen": {}}
-    for prefix, module in (("flow.", parts["flow"]), ("mel2wav.", parts["hift"]),
-                           ("tokenizer.", parts["encoders"].tokenizer),
-                           ("speaker_encoder.", parts["encoders"].speaker_encoder)):
+    for prefix, module in (
+        ("flow.", parts["flow"]),
+        ("mel2wav.", parts["hift"]),
+        ("tokenizer.", parts["encoders"].tokenizer),
+        ("speaker_encoder.", parts["encoders"].speaker_encoder),
+    ):
         ours["s3gen"] |= {prefix + key: value for key, value in module.state_dict().items()}
     for file, values in ours.items():
         spec = {}
@@ -69,8 +72,15 @@ def written(tmp_path_factory):
     dims = PRESETS["toy"].dims
     write(folder, dims, tensors(**modules(dims)))
     tokens = 12
-    write_voice(folder / "conds.pt", {"tokens": torch.arange(tokens), "speaker": torch.rand(256),
-                                      "xvector": torch.randn(192), "mel": torch.full((2 * tokens, 80), -6.0)})
+    write_voice(
+        folder / "conds.pt",
+        {
+            "tokens": torch.arange(tokens),
+            "speaker": torch.rand(256),
+            "xvector": torch.randn(192),
+            "mel": torch.full((2 * tokens, 80), -6.0),
+        },
+    )
     return folder
 
 
@@ -88,8 +98,13 @@ def test_matrices_are_halves_and_vectors_are_not(written):
     with safe_open(written / "s3gen.safetensors", "pt") as file:
         for key in file.keys():
             value = file.get_tensor(key)
-            expected = torch.int64 if key.endswith("num_batches_tracked") else \
-                torch.float16 if value.dim() > 1 else torch.float32
+            expected = (
+                torch.int64
+                if key.endswith("num_batches_tracked")
+                else torch.float16
+                if value.dim() > 1
+                else torch.float32
+            )
             assert value.dtype == expected, key
 
 

@@ -10,9 +10,13 @@ from embedded_voice.recogniser import choice_grammar, recognise, skip_grammar, w
 from embedded_voice.teachers import Programs, read_aloud, voice_named
 
 needs_programs = pytest.mark.skipif(
-    not all(map(shutil.which, ("flite", "espeak-ng", "pocketsphinx_batch"))), reason="Debian's flite and pocketsphinx")
-SENTENCES = ["The lamp burned all night above the harbour.", "Seven boats came home before the storm.",
-             "My brother keeps two goats behind the house."]
+    not all(map(shutil.which, ("flite", "espeak-ng", "pocketsphinx_batch"))), reason="Debian's flite and pocketsphinx"
+)
+SENTENCES = [
+    "The lamp burned all night above the harbour.",
+    "Seven boats came home before the storm.",
+    "My brother keeps two goats behind the house.",
+]
 
 
 def paths(grammar: str) -> list[list[str]]:

@@ -18,6 +18,7 @@ from embedded_voice.models.t3 import T3
 from embedded_voice.models.voice_encoder import VoiceEncoder
 from embedded_voice.presets import REFERENCE_TINY
 from embedded_voice.t3_batches import collate
+
 from .synthetic import fill_synthetic
 
 REPOSITORY = Path(__file__).parents[3]
@@ -61,8 +62,9 @@ def hift():
 def test_t3_conditioning(t3):
     case = golden("t3_conditioning")
     for prompt in ("p150", "p40"):
-        rows = t3.conditioning(case[f"{prompt}.speaker_emb"], case[f"{prompt}.prompt_tokens"], None,
-                               case[f"{prompt}.emotion"].flatten())
+        rows = t3.conditioning(
+            case[f"{prompt}.speaker_emb"], case[f"{prompt}.prompt_tokens"], None, case[f"{prompt}.emotion"].flatten()
+        )
         torch.testing.assert_close(rows, case[f"{prompt}.cond_emb"], atol=1e-5, rtol=0)
 
 
@@ -70,8 +72,17 @@ def test_t3_greedy_tokens(t3):
     case, voice = golden("t3_decode"), conds()["t3"]
     for name in ("u0", "u1", "u1_cfg0", "u0_hot"):
         cfg, penalty, temperature, min_p, _, emotion = case[f"{name}.params"].tolist()
-        tokens = t3.generate(case[f"{name}.text_ids"], voice["speaker_emb"], voice["cond_prompt_speech_tokens"],
-                             emotion, 48, cfg, penalty, temperature, min_p)
+        tokens = t3.generate(
+            case[f"{name}.text_ids"],
+            voice["speaker_emb"],
+            voice["cond_prompt_speech_tokens"],
+            emotion,
+            48,
+            cfg,
+            penalty,
+            temperature,
+            min_p,
+        )
         assert tokens == case[f"{name}.tokens"].tolist(), name
 
 
@@ -81,8 +92,17 @@ def test_batched_loss_rows_equal_single_prefill(t3):
     case, voice = golden("t3_prefill"), conds()["t3"]
     speaker, prompt = voice["speaker_emb"][0], voice["cond_prompt_speech_tokens"].flatten()
     emotion = voice["emotion_adv"].flatten()[0]
-    items = [dict(text=case[f"u{i}.text_ids"], speech=torch.arange(3 + 5 * i), speaker=speaker, prompt=prompt,
-                  emotion=float(emotion), text_kept=1.0) for i in range(3)]
+    items = [
+        dict(
+            text=case[f"u{i}.text_ids"],
+            speech=torch.arange(3 + 5 * i),
+            speaker=speaker,
+            prompt=prompt,
+            emotion=float(emotion),
+            text_kept=1.0,
+        )
+        for i in range(3)
+    ]
     batch = collate(items)
     logits = t3.loss_logits(batch)
     first = 0
@@ -107,8 +127,13 @@ def test_flow_encoder(flow):
 def test_flow_ten_steps(flow):
     case = golden("flow")
     for name in sorted({key.split(".")[0] for key in case if key.startswith("u")}):
-        mel = flow.synthesise(case[f"{name}.tokens"].flatten(), case["prompt_token"].flatten(), case["prompt_feat"][0],
-                              case["embedding"][0], case[f"{name}.z"][0])
+        mel = flow.synthesise(
+            case[f"{name}.tokens"].flatten(),
+            case["prompt_token"].flatten(),
+            case["prompt_feat"][0],
+            case["embedding"][0],
+            case[f"{name}.z"][0],
+        )
         torch.testing.assert_close(mel, case[f"{name}.mel"][0], atol=2e-4, rtol=0)
 
 
@@ -139,23 +164,35 @@ def test_voice_from_a_clip():
     log_mel = audio.tokenizer_mel(wave16)
     tokenizer = with_weights(SpeechTokenizer(REFERENCE_TINY), "tokenizer.")
     lengths = torch.tensor([-(-log_mel.shape[2] // 4)])
-    assert tokenizer(log_mel, lengths)[0, : case["cond.prompt_token"].shape[1]].tolist() == \
-        case["cond.prompt_token"][0].tolist()
+    assert (
+        tokenizer(log_mel, lengths)[0, : case["cond.prompt_token"].shape[1]].tolist()
+        == case["cond.prompt_token"][0].tolist()
+    )
     banks = audio.fbank(wave16)
     campplus = with_weights(CamPlus(REFERENCE_TINY), "speaker_encoder.")
     torch.testing.assert_close(campplus(banks), case["cond.embedding"], atol=1e-4, rtol=0)
     trimmed = audio.trim_silence(case["wav16_hq"].flatten())
     encoder = with_weights(VoiceEncoder(REFERENCE_TINY))
-    torch.testing.assert_close(encoder.embed(audio.voice_mel(trimmed[None])[0]), case["cond.speaker_emb"][0],
-                               atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        encoder.embed(audio.voice_mel(trimmed[None])[0]), case["cond.speaker_emb"][0], atol=1e-4, rtol=0
+    )
 
 
 @pytest.mark.parametrize("autocast", [False, True])
 def test_losses_flow_back_to_every_weight(autocast):
     """Also in the mixed precision that GPUs train with, whose casts a run in fp32 would never meet."""
     t3, flow = T3(REFERENCE_TINY, dropout=0.1), Flow(REFERENCE_TINY)
-    items = [dict(text=torch.tensor([40, 41]), speech=torch.arange(n), speaker=torch.rand(256), prompt=torch.arange(n),
-                  emotion=0.5, text_kept=1.0) for n in (5, 9)]
+    items = [
+        dict(
+            text=torch.tensor([40, 41]),
+            speech=torch.arange(n),
+            speaker=torch.rand(256),
+            prompt=torch.arange(n),
+            emotion=0.5,
+            text_kept=1.0,
+        )
+        for n in (5, 9)
+    ]
     batch = collate(items, 64)
     tokens, lengths = torch.randint(0, 6561, (2, 8)), torch.tensor([8, 5])
     mask = torch.ones(2, 1, 16)

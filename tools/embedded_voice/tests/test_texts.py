@@ -70,8 +70,14 @@ def test_being_held_out_depends_on_the_letters_only():
 def test_only_readable_sentences_pass():
     assert clean("an  extinct volcano") == "an extinct volcano."
     assert clean("He said ``yes'' to it.") is None
-    for unreadable in ("In 1984 it was so.", "The NASA report was long.", "x = (a + b) here", 'One "quote is open.',
-                       "See e.g. the next page now.", "Two words."):
+    for unreadable in (
+        "In 1984 it was so.",
+        "The NASA report was long.",
+        "x = (a + b) here",
+        'One "quote is open.',
+        "See e.g. the next page now.",
+        "Two words.",
+    ):
         assert clean(unreadable) is None, unreadable
 
 
