@@ -56,6 +56,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     evaluate.add_argument("checkpoint", type=Path)
     evaluate.add_argument("--bundle", type=Path, required=True)
     evaluate.add_argument("--engine", type=Path, help="audiobookd: read with it instead of with torch")
+    evaluate.add_argument("--long-text", type=Path, help="2,000 words of it are read passage by passage")
     evaluate.add_argument("--sentences", type=int, default=100)
     evaluate.add_argument("--distractors", type=int, default=300)
     evaluate.add_argument("--to", type=Path, required=True, help="figures as JSON; audio is kept beside it")

@@ -8,14 +8,17 @@ again. What the encoders say about a shard lies in `shard-00012.<fingerprint of 
 import json
 import multiprocessing
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import numpy as np
 
 from .presets import SAMPLE_RATE, Preset
-from .teachers import TRAINED, Programs, read_aloud
+from .teachers import TRAINED, Programs, TeacherError, read_aloud
 from .texts import Corpus, Writer
+
+MOST_FAILURES = 3  # of teachers in one shard: a text may break a program, but not many do
 
 _writer: Writer
 _programs: Programs
@@ -34,11 +37,18 @@ def start_worker(corpus_file: Path) -> None:
 def make_shard(folder: Path, seed: int, number: int, utterances: int) -> float:
     """Writes a shard; seconds of audio in it."""
     _writer.reseed(seed * 1_000_003 + number)
-    audio, items, samples = [], [], 0
+    audio, items, samples, failures = [], [], 0, 0
     while len(items) < utterances:
         voice = _writer.random.choices(TRAINED, weights=[v.weight for v in TRAINED])[0]
         text = _writer.utterance()
-        spoken = read_aloud(_programs, voice, text, seed=number * 10_000 + len(items))
+        try:
+            spoken = read_aloud(_programs, voice, text, seed=number * 10_000 + len(items))
+        except (TeacherError, subprocess.TimeoutExpired) as error:
+            failures += 1
+            if failures > MOST_FAILURES:
+                raise
+            print(f"data: left out: {error}", flush=True)
+            continue
         if spoken is None:
             continue
         audio.append(spoken)

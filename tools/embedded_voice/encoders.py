@@ -165,21 +165,20 @@ def encode_clip(encoders: Encoders, samples: np.ndarray, device) -> dict[str, Te
 def encode_utterances(encoders: Encoders, utterances: list[np.ndarray], device) -> list[dict[str, np.ndarray]]:
     """The same without mels, for many whole-token utterances at once: shorter ones are padded (the tokenizer is told
     the lengths), and x-vectors are of 6 s, a shorter utterance being repeated."""
-    lengths = torch.tensor([len(u) // SAMPLES_PER_TOKEN for u in utterances], device=device)
-    waves = torch.zeros(len(utterances), int(lengths.max()) * SAMPLES_PER_TOKEN)
+    lengths = [len(u) // SAMPLES_PER_TOKEN for u in utterances]
+    waves = torch.zeros(len(utterances), max(lengths) * SAMPLES_PER_TOKEN)
     for row, samples in zip(waves, utterances):
         row[: len(samples)] = torch.from_numpy(samples.astype(np.float32) / 32768)
     waves16 = audio.to_16k(waves.to(device))
-    own = [w[: 640 * int(n)] for w, n in zip(waves16, lengths)]
-    tokens = encoders.tokenizer(audio.tokenizer_mel(waves16), lengths).cpu().numpy().astype(np.uint16)
+    own = [w[: 640 * n] for w, n in zip(waves16, lengths)]
+    ids = encoders.tokenizer(audio.tokenizer_mel(waves16), torch.tensor(lengths, device=device))
+    tokens = ids.cpu().numpy().astype(np.uint16)
     looped = torch.stack([w.repeat(-(-XVECTOR_SAMPLES // len(w)))[:XVECTOR_SAMPLES] for w in own])
     xvectors = encoders.speaker_encoder(audio.fbank(looped)).float().cpu().numpy()
     windows = [windows_of(audio.voice_mel(w[None])[0]) for w in own]
     parts = encoders.ve(torch.cat(windows)).split([len(w) for w in windows])
     speakers = torch.stack([F.normalize(p.mean(0), dim=0) for p in parts]).cpu().numpy()
-    return [
-        {"tokens": t[: int(n)], "speaker": s, "xvector": x} for t, n, s, x in zip(tokens, lengths, speakers, xvectors)
-    ]
+    return [{"tokens": t[:n], "speaker": s, "xvector": x} for t, n, s, x in zip(tokens, lengths, speakers, xvectors)]
 
 
 def encode_shard(encoders: Encoders, shard: Path, target: Path, device, rows: int = 32) -> None:

@@ -3,6 +3,7 @@ clones. Sentences are held out from training."""
 
 import json
 import random
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -14,10 +15,10 @@ from . import audio
 from .checkpoint import Checkpoint
 from .encoders import encode_clip
 from .presets import SAMPLES_PER_TOKEN
-from .recogniser import choice_grammar, pronounceable, recognise, skip_grammar, words_of
+from .recogniser import choice_grammar, coverage, pronounceable, recognise, words_of
 from .teachers import HELD_OUT, Programs, read_aloud, voice_named
 from .text_norm import punc_norm
-from .texts import Corpus
+from .texts import Corpus, clean
 from .wav import read_wav, write_wav
 
 NEAR_MISSES = 10
@@ -132,15 +133,13 @@ class WordTests:
         self.closed = choice_grammar(self.words + [words_of(s) for s in distractors])
         draw = random.Random(3)
         self.near = [choice_grammar([w, *near_misses(w, vocabulary, draw)]) for w in self.words]
-        self.skipping = [skip_grammar(w) for w in self.words]
 
     def judge(self, waves: list[np.ndarray]) -> dict[str, float]:
         share = lambda grammars: float(np.mean([h == w for h, w in zip(recognise(waves, grammars), self.words)]))
-        covered = [len(h) / len(w) for h, w in zip(recognise(waves, self.skipping), self.words)]
         return {
             "closed_list": share([self.closed] * len(waves)),
             "near_misses": share(self.near),
-            "coverage": float(np.mean(covered)),
+            "coverage": float(np.mean(coverage(waves, self.words))),
         }
 
 
@@ -176,6 +175,47 @@ def longer_texts(corpus: Corpus, count: int) -> list[str]:
         if 90 <= len(text) <= 200:
             texts.append(text)
     return texts
+
+
+def passages(file: Path, words: int) -> list[str]:
+    """The first @p words of a text as the daemon would cut it, roughly: whole sentences of a paragraph up to 200
+    characters. Sentences with digits or other marks that the model does not know are left out."""
+    out: list[str] = []
+    for paragraph in file.read_text().split("\n\n"):
+        packed = ""
+        for sentence in re.split(r"(?<=[.!?])[\"”’]? +", " ".join(paragraph.split())):
+            readable = clean(sentence.replace("“", "").replace("”", ""))
+            if readable is None:
+                continue
+            if packed and len(packed) + len(readable) > 200:
+                out.append(packed)
+                packed = ""
+            packed = f"{packed} {readable}".strip()
+        if packed:
+            out.append(packed)
+        if sum(len(p.split()) for p in out) >= words:
+            break
+    return out
+
+
+def long_text(readers: Readers, file: Path, words: int = 2000) -> dict[str, float]:
+    """Is a passage dropped or repeated? Words heard in order, and length against the teacher's, passage by passage."""
+    known = pronounceable()
+    texts = [p for p in passages(file, words) if len(known.intersection(words_of(p))) >= 3]
+    spoken = {name: [getattr(readers, name)(t) for t in texts] for name in ("teacher", "student")}
+    expected = [[w for w in words_of(t) if w in known] for t in texts]
+    ratios = [len(a) / len(b) for a, b in zip(spoken["student"], spoken["teacher"])]
+    heard = {name: coverage(waves, expected) for name, waves in spoken.items()}
+    return {
+        "words": sum(map(len, expected)),
+        "passages": len(texts),
+        "coverage_teacher": float(np.mean(heard["teacher"])),
+        "coverage_student": float(np.mean(heard["student"])),
+        "passages_half_missing": sum(c < 0.5 for c in heard["student"]),
+        "passages_half_missing_teacher": sum(c < 0.5 for c in heard["teacher"]),
+        "least_length_ratio": min(ratios),
+        "most_length_ratio": max(ratios),
+    }
 
 
 def length_ratios(readers: Readers, texts: list[str]) -> dict[str, float]:
@@ -239,6 +279,8 @@ def evaluate(options) -> None:
         "other": float(np.mean([warped_distance(a, b) for a, b in zip(mels["student"], mels["teacher"][1:])])),
     }
     figures["length_ratio"] = length_ratios(readers, longer_texts(corpus, 20))
+    if options.long_text:
+        figures["long_text"] = long_text(readers, options.long_text)
     figures["clones"] = clones(readers, sentences[0])
     options.to.write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps({k: v for k, v in figures.items() if k != "words"}, indent=1))

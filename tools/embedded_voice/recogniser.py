@@ -53,6 +53,11 @@ def skip_grammar(words: list[str]) -> str:
     return fsg(len(words) + 1, len(words), lines)
 
 
+def coverage(waves: list[np.ndarray], texts: list[list[str]]) -> list[float]:
+    """The share of each text's words that its wave lets be heard, in order."""
+    return [len(h) / len(w) for h, w in zip(recognise(waves, [skip_grammar(w) for w in texts]), texts)]
+
+
 def fsg(states: int, final: int, transitions: list[str]) -> str:
     head = ["FSG_BEGIN candidates", f"NUM_STATES {states}", "START_STATE 0", f"FINAL_STATE {final}"]
     return "\n".join([*head, *transitions, "FSG_END", ""])

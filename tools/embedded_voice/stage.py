@@ -176,8 +176,9 @@ class Trainer:
             self.dataset(),
             batch_size=None,
             num_workers=workers,
-            pin_memory=self.run.device.type == "cuda",
+            multiprocessing_context="fork" if workers else None,
             prefetch_factor=4 if workers else None,
+            pin_memory=self.run.device.type == "cuda",
         )
         with Log(file.with_suffix(".csv")) as log, stop_on_sigterm() as stop:
             saved = began = time.monotonic()

@@ -25,6 +25,13 @@ LEVEL = 0.08  # RMS of what is not silence
 NOISE = 1e-4  # against digital silence, whose log mel is a cliff
 
 
+TIMEOUT_S = 60  # a reading takes a fraction of a second
+
+
+class TeacherError(RuntimeError):
+    """A program failed on a text, or said nothing."""
+
+
 @dataclass(frozen=True)
 class Voice:
     name: str
@@ -106,7 +113,9 @@ class Programs:
         ]
 
     def speak(self, voice: Voice, text: str) -> tuple[np.ndarray, int]:
-        """What the program says, int16, and its sample rate. Throws with the program's words when it fails."""
+        """What the program says, int16, and its sample rate.
+
+        Throws TeacherError with the program's words when it fails, subprocess.TimeoutExpired when it hangs."""
         memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
         with tempfile.TemporaryDirectory(dir=memory) as folder:
             text_file, wav_file = Path(folder) / "text", Path(folder) / "wav"
@@ -117,9 +126,10 @@ class Programs:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
+                timeout=TIMEOUT_S,
             )
             if done.returncode != 0 or not wav_file.exists():
-                raise RuntimeError(f"{voice.name}: {done.args[0]} failed ({done.returncode}): {done.stderr.strip()}")
+                raise TeacherError(f"{voice.name} failed ({done.returncode}) on {text!r}: {done.stderr.strip()}")
             with wave.open(str(wav_file)) as wav:
                 samples = np.frombuffer(wav.readframes(wav.getnframes()), dtype="<i2")
                 return samples, wav.getframerate()
@@ -136,6 +146,8 @@ def without_silence(samples: torch.Tensor) -> torch.Tensor:
 def to_utterance(spoken: np.ndarray, rate: int, scale: Fraction, seed: int) -> np.ndarray:
     """24 kHz int16 of whole 40 ms tokens: 60 ms lead, at least 150 ms tail, one level, a trace of noise."""
     ratio = Fraction(SAMPLE_RATE, rate) / scale
+    if not spoken.any():
+        raise TeacherError("silence")
     samples = torch.from_numpy(spoken.astype(np.float32) / 32768)[None]
     samples = without_silence(resample(samples, ratio.numerator, ratio.denominator)[0])
     loud = samples[samples.abs() > 0.02 * samples.abs().max()]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import shutil
 import time
 from dataclasses import replace
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from embedded_voice import data
 from embedded_voice.checkpoint import Checkpoint
 from embedded_voice.data import Shards
 from embedded_voice.encoders import EncoderTrainer, encode_clip, encode_shards, trained_encoders
@@ -19,6 +21,7 @@ from embedded_voice.hift import HiftTrainer
 from embedded_voice.presets import PRESETS, SAMPLE_RATE, SAMPLES_PER_TOKEN, Plan
 from embedded_voice.stage import Run
 from embedded_voice.t3 import T3Trainer
+from embedded_voice.teachers import TeacherError
 
 TRAINERS = (EncoderTrainer, HiftTrainer, T3Trainer, FlowTrainer)
 PLAN = Plan(math.inf, 2, 2, 1e-3)
@@ -104,3 +107,34 @@ def test_an_unfinished_run_exports_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="t3.pt: not there"):
         export(run, tmp_path / "checkpoint")
     assert not (tmp_path / "checkpoint").exists()
+
+
+def test_a_text_that_breaks_a_teacher_is_left_out_and_many_end_the_shard(tmp_path, monkeypatch):
+    class Texts:
+        random = random.Random(1)
+
+        def reseed(self, seed):
+            self.read = 0
+
+        def utterance(self):
+            self.read += 1
+            return f"Text {self.read}."
+
+    def teacher(broken):
+        def read(programs, voice, text, seed):
+            if int(text.split()[1].rstrip(".")) in broken:
+                raise TeacherError(text)
+            return np.full(SAMPLES_PER_TOKEN, seed % 100, dtype=np.int16)
+
+        return read
+
+    monkeypatch.setattr(data, "_writer", Texts(), raising=False)
+    monkeypatch.setattr(data, "_programs", None, raising=False)
+    monkeypatch.setattr(data, "read_aloud", teacher({2, 3}))
+    seconds = data.make_shard(tmp_path, 1, 0, 3)
+    assert seconds == pytest.approx(3 * 0.04)
+    assert [u["text"] for u in Shards(tmp_path).utterances] == ["Text 1.", "Text 4.", "Text 5."]
+    monkeypatch.setattr(data, "read_aloud", teacher({1, 2, 3, 4}))
+    with pytest.raises(TeacherError):
+        data.make_shard(tmp_path, 1, 1, 3)
+    assert not (tmp_path / "shard-00001.json").exists()

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from embedded_voice.evaluate import near_misses, pitch_and_envelope, voice_distance, warped_distance
+from embedded_voice.evaluate import near_misses, passages, pitch_and_envelope, voice_distance, warped_distance
 from embedded_voice.recogniser import choice_grammar, recognise, skip_grammar, words_of
 from embedded_voice.teachers import Programs, read_aloud, voice_named
 
@@ -86,3 +86,15 @@ def test_two_teachers_are_told_apart():
     assert slt[0] > rms[0] * 1.2, "a woman and a man"
     other = measure(SENTENCES[1], "slt")
     assert voice_distance(other, slt) < voice_distance(other, rms)
+
+
+def test_passages_are_whole_sentences_without_what_the_model_cannot_read(tmp_path):
+    text = tmp_path / "prose.txt"
+    text.write_text(
+        "The lamp burned\nall night. It was 1912 then. “She slept,” he said.\n\n" + "Boats came home. " * 30
+    )
+    found = passages(text, 1000)
+    assert found[0] == "The lamp burned all night. She slept, he said."
+    assert all(len(p) <= 200 for p in found)
+    assert " ".join(found[1:]) == ("Boats came home. " * 30).strip()
+    assert len(passages(text, 5)) == 1, "no more than was asked for"
