@@ -154,14 +154,24 @@ class Writer:
         return self.capital(joined) + self.random.choice("..?!")
 
     def numbers(self) -> str:
-        r, n = self.random, spoken_number(int(10 ** self.random.uniform(0, 6)))
-        year = f"{r.choice(['eighteen', 'nineteen', 'seventeen'])} {spoken_number(r.randint(11, 99))}"
-        return self.capital(r.choice([
-            f"there were {n} {r.choice(COUNTED)} in all.", f"chapter {spoken_number(r.randint(1, 60))}.",
+        """Numbers as words; in a third of the sentences as figures, for texts that do not spell them out."""
+        r = self.random
+        if r.random() < 0.33:
+            say = year_of = str
+            n = say(int(10 ** r.uniform(0, 4)))
+        else:
+            say = spoken_number
+            year_of = lambda year: f"{ONES[year // 100]} {say(year % 100)}"
+            n = say(int(10 ** r.uniform(0, 6)))
+        year = year_of(100 * r.randint(17, 19) + r.randint(11, 99))
+        templates = [
+            f"there were {n} {r.choice(COUNTED)} in all.",
+            f"chapter {say(r.randint(1, 60))}.",
             f"it was {year}, and {self.markov()}",
-            f"{n} {r.choice(COUNTED)}, or perhaps {spoken_number(r.randint(2, 99))}.",
-            f"at {spoken_number(r.randint(1, 12))} o'clock {r.choice(PEOPLE)} counted {n} {r.choice(COUNTED)}.",
-        ]))  # fmt: skip
+            f"{n} {r.choice(COUNTED)}, or perhaps {say(r.randint(2, 99))}.",
+            f"at {say(r.randint(1, 12))} o'clock {r.choice(PEOPLE)} counted {n} {r.choice(COUNTED)}.",
+        ]
+        return self.capital(r.choice(templates))
 
     def dialogue(self) -> str:
         r = self.random

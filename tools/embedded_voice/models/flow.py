@@ -45,11 +45,10 @@ class RelativeAttention(nn.Module):
         by_offset = (q + self.pos_bias_v[:, None]) @ p.transpose(-1, -2)  # [rows, heads, n, 2n-1]
         # Row i needs the offsets i-0 … i-(n-1), columns n-1-i … 2n-2-i: padding by one and re-reading shifts each row.
         shifted = F.pad(by_offset, (1, 0)).view(rows, self.heads, 2 * n, n)[:, :, 1:].reshape(by_offset.shape)[..., :n]
-        scale = 1 / math.sqrt(q.shape[-1])
-        bias = (shifted * scale).masked_fill(mask[:, None, None] == 0, -torch.inf)
-        out = F.scaled_dot_product_attention(
-            q + self.pos_bias_u[:, None].to(q.dtype), k, v, attn_mask=bias.to(q.dtype), scale=scale
-        )
+        by_content = (q + self.pos_bias_u[:, None]) @ k.transpose(-1, -2)
+        scores = (by_content + shifted).float() / math.sqrt(q.shape[-1])
+        weights = scores.masked_fill(mask[:, None, None] == 0, -torch.inf).softmax(-1)
+        out = weights.to(v.dtype) @ v
         return self.linear_out(out.transpose(1, 2).flatten(2))
 
 
