@@ -13,8 +13,8 @@ from .stage import Run, averaged
 from .teachers import Programs, read_aloud, voice_named
 
 BUILT_IN = {"conds.pt": "slt", "voices/rms.pt": "rms"}
-# What the built-in voices say to introduce themselves: about 4 s, for which every utterance pays.
-PROMPT_TEXT = "The harbour lay quiet under a thin morning mist, and for a while nobody spoke."
+# What the built-in voices say to introduce themselves: about 3 s, since flow carries them along in every utterance.
+PROMPT_TEXT = "The harbour lay quiet under a thin morning mist."
 MAX_PARAMETERS, MAX_BYTES = 12_000_000, 25_000_000
 
 

@@ -53,8 +53,10 @@ class T3Trainer(Trainer):
     @staticmethod
     def item(utterance: dict, shards: Shards, uniform, pick) -> dict:
         other = pick(shards.by_voice[utterance["voice"]])
-        # Most voices are cloned from 4 to 6 s; the built-in ones use 4 s.
-        prompt = torch.from_numpy(other["tokens"].astype("int64"))[: int(60 + uniform() * (PROMPT_TOKENS - 59))]
+        # Clones have up to 6 s, the built-in voices 3 s.
+        shortest = PROMPT_TOKENS // 3
+        prompt = torch.from_numpy(other["tokens"].astype("int64"))
+        prompt = prompt[: shortest + int(uniform() * (PROMPT_TOKENS + 1 - shortest))]
         speech = torch.from_numpy(utterance["tokens"].astype("int64"))
         others = torch.from_numpy(pick(shards.utterances)["tokens"].astype("int64"))
         replaced = torch.rand(len(speech)) < MOST_REPLACED * uniform()
