@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from .presets import PRESETS
+from .presets import PRESETS, longer
 
 BEGAN = time.monotonic()  # a budget counts from here: loading the libraries takes its time too
 
@@ -15,6 +15,7 @@ def stage_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=Path("embedded-voice-work"), help="shards and states")
     parser.add_argument("--bundle", type=Path, help="folder made by pack: corpus, flite and espeak-ng")
     parser.add_argument("--preset", choices=PRESETS, default="embedded")
+    parser.add_argument("--longer", type=float, default=1.0, help="factor on the plans of t3, flow and hift")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--budget", type=float, default=540.0, help="seconds this call may take")
 
@@ -110,7 +111,7 @@ def run_stage(options) -> None:
     from .export import export
     from .stage import Run
 
-    run = Run(options.folder, PRESETS[options.preset], options.seed, BEGAN + options.budget)
+    run = Run(options.folder, longer(PRESETS[options.preset], options.longer), options.seed, BEGAN + options.budget)
     if options.command == "data":
         make_shards(run.shards, corpus_of(options), run.preset, run.seed, run.deadline)
     elif options.command == "tokens":
@@ -135,6 +136,7 @@ def main(arguments: list[str]) -> int:
 
             corpus_of(options)
             common = ["--folder", str(options.folder), "--preset", options.preset, "--seed", str(options.seed)]
+            common += ["--longer", str(options.longer)]
             common += ["--bundle", str(options.bundle)] if options.bundle else []
             return train(common, BEGAN + options.budget - time.monotonic(), options.one_by_one)
         case "carry-out" | "carry-in":

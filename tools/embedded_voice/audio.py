@@ -133,12 +133,17 @@ def f0_of_padded(wave: Tensor, low_hz: float = 60.0, high_hz: float = 420.0) -> 
     energy = F.pad(frames.square().cumsum(-1), (1, 0))
     later = energy[..., part : part + longest + 1] - energy[..., : longest + 1]
     correlation = products / torch.sqrt(later * later[..., :1] + 1e-6)
+    # Next to lag 0 everything resembles itself: what counts begins where the first descent has ended.
+    correlation = torch.where((correlation < 0.5).cumsum(-1) > 0, correlation, torch.zeros_like(correlation))
     candidates = correlation[..., shortest : longest + 1]
     best = candidates.amax(-1, keepdim=True)
-    # The first lag nearly as good as the best one, and the top of that peak: multiples of the period score as well.
-    first = (candidates > 0.85 * best).float().argmax(-1, keepdim=True)
-    reach = torch.arange(24, device=wave.device)
-    around = (first + reach).clamp(max=candidates.shape[-1] - 1)
-    peak = around.gather(-1, candidates.gather(-1, around).argmax(-1, keepdim=True))[..., 0]
-    voiced = (best[..., 0] > 0.6) & (frames.square().mean(-1) > 1e-5)
-    return torch.where(voiced, SAMPLE_RATE / (peak + shortest).float(), torch.zeros_like(best[..., 0]))
+    # The top of the first peak nearly as good as the best one: multiples of the period score as well.
+    first = (candidates > 0.9 * best).float().argmax(-1, keepdim=True)
+    around = (first + torch.arange(24, device=wave.device)).clamp(max=candidates.shape[-1] - 1)
+    peak = around.gather(-1, candidates.gather(-1, around).argmax(-1, keepdim=True))
+    peak = peak.clamp(1, candidates.shape[-1] - 2)
+    left, top, right = (candidates.gather(-1, peak + k)[..., 0] for k in (-1, 0, 1))
+    bend = (left - 2 * top + right).clamp(max=-1e-6)
+    lag = peak[..., 0] + shortest + (0.5 * (left - right) / bend).clamp(-0.5, 0.5)  # of the parabola through the top
+    voiced = (best[..., 0] > 0.55) & (frames.square().mean(-1) > 1e-5)
+    return torch.where(voiced, SAMPLE_RATE / lag, torch.zeros_like(lag))

@@ -1,7 +1,7 @@
 """Sizes: the dimensions of the student (its config.json) and of its training, for the real run and for the toy one."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 SAMPLE_RATE = 24_000
 TOKENIZER_RATE = 16_000
@@ -117,14 +117,20 @@ class Preset:
     utterances_per_shard: int = 64
     utterances_to_start: int = 600  # that a training stage waits for
     encoders: "Plan" = field(default_factory=lambda: Plan(seconds=210, steps=100_000, rows=96, rate=2e-3))
-    t3: "Plan" = field(default_factory=lambda: Plan(seconds=720, steps=40_000, rows=32_768, rate=2e-3))
-    flow: "Plan" = field(default_factory=lambda: Plan(seconds=900, steps=40_000, rows=96, rate=8e-4))
-    hift: "Plan" = field(default_factory=lambda: Plan(seconds=840, steps=40_000, rows=48, rate=1e-3))
+    t3: "Plan" = field(default_factory=lambda: Plan(seconds=900, steps=60_000, rows=32_768, rate=2e-3))
+    flow: "Plan" = field(default_factory=lambda: Plan(seconds=900, steps=60_000, rows=96, rate=8e-4))
+    hift: "Plan" = field(default_factory=lambda: Plan(seconds=900, steps=60_000, rows=48, rate=1e-3))
     flow_tokens: tuple[int, ...] = (128, 128, 320)  # lengths of the rows, taken in turn
     hift_frames: int = 64
     gan_from: float = 0.75  # share of the vocoder's training after which the discriminators join
     workers: int = 3  # processes that prepare batches, for each stage
     save_every_s: float = 30.0
+
+
+def longer(preset: Preset, factor: float) -> Preset:
+    """The plans of T3, flow and vocoder, stretched. The encoders stay: other ones would mean other tokens."""
+    stretched = lambda plan: replace(plan, seconds=plan.seconds * factor, steps=int(plan.steps * factor))
+    return replace(preset, t3=stretched(preset.t3), flow=stretched(preset.flow), hift=stretched(preset.hift))
 
 
 PRESETS = {

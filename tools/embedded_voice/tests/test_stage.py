@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from embedded_voice.carry import carry_in, carry_out
-from embedded_voice.presets import Plan, Preset
+from embedded_voice.presets import PRESETS, Plan, Preset, longer
 from embedded_voice.stage import Batches, Run, Trainer
 
 
@@ -106,3 +106,10 @@ def test_a_carried_state_replaces_none_that_is_there(tmp_path):
     Line(run_in(tmp_path / "b"), steps=9).train()
     carry_in(tmp_path / "slices", tmp_path / "b/state")
     assert torch.load(tmp_path / "b/state/t3.pt", weights_only=True)["step"] == 9
+
+
+def test_a_finished_plan_goes_on_when_it_is_made_longer():
+    preset = PRESETS["embedded"]
+    twice = longer(preset, 2.0)
+    assert twice.t3.seconds == 2 * preset.t3.seconds and twice.hift.steps == 2 * preset.hift.steps
+    assert twice.encoders == preset.encoders, "other encoders would make other tokens"
