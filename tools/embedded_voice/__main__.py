@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import resource
 import sys
 import time
 from pathlib import Path
@@ -111,6 +112,8 @@ def run_stage(options) -> None:
     from .export import export
     from .stage import Run
 
+    # Every shard that a process reads holds a file open.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     run = Run(options.folder, longer(PRESETS[options.preset], options.longer), options.seed, BEGAN + options.budget)
     if options.command == "data":
         make_shards(run.shards, corpus_of(options), run.preset, run.seed, run.deadline)

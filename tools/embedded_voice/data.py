@@ -108,19 +108,21 @@ class Shards:
             said = file.with_suffix(f".{self.fingerprint}.npz") if self.fingerprint else None
             if said is None or said.exists():
                 self._known.add(file.name)
-                self._add(file, np.load(said) if said else None)
+                self._add(file, said)
 
-    def _add(self, file: Path, said) -> None:
+    def _add(self, file: Path, said: Path | None) -> None:
         audio = np.memmap(file.with_suffix(".i16"), dtype="<i2", mode="r")
-        if said is not None:
-            tokens = np.split(said["tokens"], np.cumsum(said["lengths"])[:-1])
-            speakers, xvectors = said["speakers"], said["xvectors"]
-        for i, item in enumerate(json.loads(file.read_text())):
+        items = json.loads(file.read_text())
+        for item in items:
             item["audio"] = audio[item["first"] : item["first"] + item["samples"]]
-            if said is not None:
-                item |= {"tokens": tokens[i], "speaker": speakers[i], "xvector": xvectors[i]}
-            self.utterances.append(item)
             self.by_voice.setdefault(item["voice"], []).append(item)
+        self.utterances += items
+        if said is None:
+            return
+        with np.load(said) as arrays:
+            tokens = np.split(arrays["tokens"], np.cumsum(arrays["lengths"])[:-1])
+            for item, *values in zip(items, tokens, arrays["speakers"], arrays["xvectors"]):
+                item |= zip(("tokens", "speaker", "xvector"), values)
 
     def wait_for(self, count: int, deadline: float) -> bool:
         """Whether @p count utterances are there before the deadline."""
