@@ -113,6 +113,24 @@ def test_batched_loss_rows_equal_single_prefill(t3):
 
 
 @torch.inference_mode()
+def test_training_sees_what_decoding_sees(t3):
+    """Fed with its own greedy tokens at once, T3 gives the logits that the reference gave step by step."""
+    case, voice = golden("t3_decode"), conds()["t3"]
+    tokens = case["u1.tokens"]
+    item = dict(
+        text=case["u1.text_ids"],
+        speech=tokens,
+        speaker=voice["speaker_emb"][0],
+        prompt=voice["cond_prompt_speech_tokens"].flatten(),
+        emotion=float(case["u1.params"][5]),
+    )
+    for kept, name in ((1.0, "cond"), (0.0, "uncond")):
+        logits = t3.loss_logits(collate([item | {"text_kept": kept}]))[: len(tokens)]
+        values = logits.gather(1, case[f"u1.{name}_top16_ids"].long())
+        torch.testing.assert_close(values, case[f"u1.{name}_top16_values"], atol=1e-4, rtol=0)
+
+
+@torch.inference_mode()
 def test_flow_encoder(flow):
     case = golden("flow_encoder")
     for name in ("u0", "u1"):
