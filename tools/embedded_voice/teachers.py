@@ -122,7 +122,7 @@ class Programs:
             text_file.write_text(text + "\n")
             done = subprocess.run(
                 self.command(voice, text_file, wav_file),
-                env=self.environment,
+                env=self.environment | {"PULSE_RUNTIME_PATH": folder},  # espeak-ng's audio library leaves files there
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
