@@ -62,15 +62,16 @@ class Average:
         self.updates = 0
         floating = [k for k, v in state.items() if v.is_floating_point()]
         self._pairs = [self.values[k] for k in floating], [state[k] for k in floating]
-        self._counters = [(self.values[k], v) for k, v in state.items() if not v.is_floating_point()]
+        counters = [k for k in state if k not in floating]
+        self._counters = [self.values[k] for k in counters], [state[k] for k in counters]
 
     @torch.no_grad()
     def update(self) -> None:
         self.updates += 1
         decay = min(EMA_DECAY, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(*self._pairs, 1 - decay)
-        for mine, theirs in self._counters:
-            mine.copy_(theirs)
+        if self._counters[0]:
+            torch._foreach_copy_(*self._counters)
 
     def load(self, values: dict[str, torch.Tensor], updates: int) -> None:
         for key, value in values.items():
@@ -201,7 +202,7 @@ class Trainer:
 
 
 class Log:
-    """Means over about a hundredth of a plan's steps, as CSV and on the terminal."""
+    """Means of 5 s as a row of CSV and on the terminal."""
 
     EVERY_S = 5.0
 
