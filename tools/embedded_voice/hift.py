@@ -89,12 +89,17 @@ class HiftTrainer(Trainer):
     def __init__(self, run: Run):
         self.plan = run.preset.hift
         super().__init__(run, {"model": HiFT(run.preset.dims), "judges": Judges()})
+        self.joined = False  # whether the discriminators have had a say since they were last kept out
 
     def make_optimizers(self):
         adamw = lambda module, rate: torch.optim.AdamW(
             module.parameters(), rate, betas=(0.8, 0.99), weight_decay=0.0, fused=True
         )
         return [adamw(self.modules["model"], self.plan.rate), adamw(self.modules["judges"], 2e-4)]
+
+    def load(self, state):
+        super().load(state)
+        self.joined = self.with_judges
 
     def dataset(self):
         folder, rows, frames = self.run.shards, self.plan.rows, self.run.preset.hift_frames
@@ -138,7 +143,9 @@ class HiftTrainer(Trainer):
         losses["f0"] = F.l1_loss(said_f0, f0) / 100
         total = losses["spectral"] + 0.5 * losses["mel"] + losses["f0"]
         if self.with_judges:
-            self.keep_state_before_judges()
+            if not self.joined:
+                save_atomically(self.state(), self.run.state_file("hift-before-gan"))
+                self.joined = True
             losses["judges"] = self.teach_judges(said.detach(), wanted)
             total = total + 0.1 * self.verdict(said, wanted)
         self.optimizers[0].zero_grad(set_to_none=True)
@@ -146,11 +153,6 @@ class HiftTrainer(Trainer):
         self.clip_and_step(self.optimizers[0])
         losses["f0_voicing_error"] = ((said_f0 > 10) != (f0 > 10)).float().mean()
         return {"loss": total, "judges": total.new_zeros(()), **losses}
-
-    def keep_state_before_judges(self) -> None:
-        file = self.run.state_file("hift-before-gan")
-        if not file.exists():
-            save_atomically(self.state(), file)
 
     def teach_judges(self, said: Tensor, wanted: Tensor) -> Tensor:
         """Least squares: 1 for what was recorded, 0 for what was made."""
