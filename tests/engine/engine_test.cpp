@@ -135,7 +135,8 @@ TEST(EngineRun, StopFinishesWhatWasAdmittedAndTakesNothingNew) {
 /// Has one urgent utterance as soon as the first tokens of others are there.
 class UrgentLater final : public Recorder {
 public:
-  UrgentLater(std::vector<Utterance> others, Utterance urgent) : Recorder(with(others, urgent)), urgent_(urgent.id) {
+  UrgentLater(std::vector<Utterance> others, const Utterance& urgent)
+      : Recorder(with(std::move(others), urgent)), urgent_(urgent.id) {
     on_tokens = [this](UtteranceId) { arrived_ = true; };
   }
   std::vector<Utterance> next(std::size_t free_capacity) override {
@@ -209,7 +210,7 @@ TEST(EngineRun, AlignmentHeadsAreReportedWhenAskedFor) {
     ASSERT_EQ(alignment.positions.size(), 2 * recorder.speech_tokens.at(id).size());
     EXPECT_EQ(alignment.positions[0], -1);
     EXPECT_TRUE(std::all_of(alignment.positions.begin() + 2, alignment.positions.end(),
-                            [&](std::int32_t p) { return p >= 0 && p < alignment.text_length; }));
+                            [length = alignment.text_length](std::int32_t p) { return p >= 0 && p < length; }));
   }
   options.alignment_heads.clear();
   Recorder without(some_utterances(4));
