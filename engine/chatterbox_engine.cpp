@@ -220,9 +220,8 @@ void Engine::Impl::load_models(const EngineOptions& options, bool half) {
   t3.verify();
   cache_dtype_ = options.kv_dtype == "fp8" ? at::kFloat8_e4m3fn : t3_->backbone().dtype();
   const StateDict s3gen = StateDict::from_safetensors(options.checkpoint / "s3gen.safetensors", device_);
-  s3gen_ = std::make_unique<chatterbox::S3Gen>(
-      config_.flow, config_.hift, s3gen,
-      chatterbox::S3GenOptions{.half_precision = use_bf16(options) && device_.is_cuda()});
+  s3gen_ = std::make_unique<chatterbox::S3Gen>(config_.flow, config_.hift, s3gen,
+                                               chatterbox::S3GenOptions{.half_precision = half && device_.is_cuda()});
   s3gen.ignore("tokenizer."); // the modules that turn a clip into a voice
   s3gen.ignore("speaker_encoder.");
   s3gen.verify();

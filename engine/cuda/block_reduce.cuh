@@ -1,4 +1,4 @@
-// Reductions over a thread block with a fixed order of operations. Every thread of the block must call them.
+// Reductions over a warp or a thread block with a fixed order of operations. Every thread of it must call them.
 #pragma once
 
 namespace audiobookd::engine::cuda {
@@ -6,12 +6,18 @@ namespace audiobookd::engine::cuda {
 constexpr int warp_size = 32;
 constexpr unsigned full_mask = 0xffffffffu;
 
-/// Sum over a block, the same in every thread. @param scratch shared memory, one float a warp
-template <int threads>
-__device__ float block_sum(float x, float* scratch) {
+/// Sum over a warp, the same in every thread.
+__device__ inline float warp_sum(float x) {
   for (int offset = warp_size / 2; offset > 0; offset /= 2) {
     x += __shfl_xor_sync(full_mask, x, offset);
   }
+  return x;
+}
+
+/// Sum over a block, the same in every thread. @param scratch shared memory, one float a warp
+template <int threads>
+__device__ float block_sum(float x, float* scratch) {
+  x = warp_sum(x);
   __syncthreads();
   if (threadIdx.x % warp_size == 0) {
     scratch[threadIdx.x / warp_size] = x;

@@ -291,7 +291,7 @@ private:
       }
     }
     const auto rows = static_cast<std::int64_t>(batch.sequences.size());
-    if (batch.sequences == laid_out_ && batch_is_valid_) {
+    if (batch.sequences == laid_out_) {
       return rows;
     }
     std::vector<int> sequences = batch.sequences;
@@ -306,7 +306,6 @@ private:
     }
     batch_.copy_(upload(all, batch_.device()).view_as(batch_));
     laid_out_ = std::move(sequences);
-    batch_is_valid_ = true;
     return rows;
   }
 
@@ -594,8 +593,7 @@ private:
   at::Tensor block_table_; // [sequences, max_pages] int32
   at::Tensor shared_;      // [sequences] int32: see Pages
   at::Tensor batch_; // [4, most rows] int32: of each row its sequence; of each utterance its place and its two rows
-  std::vector<int> laid_out_; // the sequences in it
-  bool batch_is_valid_ = false;
+  std::optional<std::vector<int>> laid_out_;           // the sequences in it, once there are any
   int calls_awaited_ = 0;                              // since a place became free
   std::size_t most_together_ = CudaT3::max_prompts;    // utterances that enter together
   std::size_t tried_together_ = 0;                     // when memory was short

@@ -1,4 +1,5 @@
 #include "engine/cuda/bf16_vector.cuh"
+#include "engine/cuda/block_reduce.cuh"
 #include "engine/cuda/flow_kernels.h"
 
 #include <c10/cuda/CUDAException.h>
@@ -6,20 +7,11 @@
 namespace audiobookd::engine::cuda {
 namespace {
 
-constexpr int warp_size = 32;
-constexpr unsigned full_mask = 0xffffffffu;
 constexpr int threads_per_block = 256;
 constexpr int rows_per_block = threads_per_block / warp_size;
 
 unsigned blocks_for(std::int64_t count, std::int64_t per_block) {
   return static_cast<unsigned>((count + per_block - 1) / per_block);
-}
-
-__device__ float warp_sum(float x) {
-  for (int offset = warp_size / 2; offset > 0; offset /= 2) {
-    x += __shfl_xor_sync(full_mask, x, offset);
-  }
-  return x;
 }
 
 /// The eight values that a lane holds of its warp's row; lanes past the row hold zeros.

@@ -29,8 +29,6 @@ constexpr int max_pages = 9;
 constexpr int text_begin = 34;
 constexpr int untouched = -7;
 
-at::Tensor random_bf16(at::IntArrayRef shape) { return at::randn(shape).to(test_device(), at::kBFloat16); }
-
 at::Tensor on_device(const std::vector<int>& values) { return at::tensor(values, at::kInt).to(test_device()); }
 
 /// Sequences that share nothing, the first pages, or all up to the middle of their text.

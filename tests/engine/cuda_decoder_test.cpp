@@ -22,14 +22,6 @@ using engine::cuda::Gemm;
 using engine::cuda::Pages;
 using engine::cuda::Prompt;
 
-/// || actual - expected || / || expected ||
-double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
-  const at::Tensor e = expected.to(at::kCPU, at::kDouble);
-  return ((actual.to(at::kCPU, at::kDouble) - e).norm() / e.norm()).item<double>();
-}
-
-at::Tensor random_bf16(at::IntArrayRef shape) { return at::randn(shape).to(test_device(), at::kBFloat16); }
-
 TEST(GpuGemm, MatchesAtenAndGivesARowTheSameBitsInAnyCompany) {
   at::manual_seed(7);
   for (const bool accumulate : {false, true}) {

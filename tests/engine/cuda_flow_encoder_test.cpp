@@ -27,12 +27,6 @@ using engine::cuda::stream;
 /// One rounding to bf16.
 constexpr double bf16_rounding = 4e-3;
 
-/// || actual - expected || / || expected ||
-double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
-  const at::Tensor e = expected.to(at::kCPU, at::kDouble);
-  return ((actual.to(at::kCPU, at::kDouble) - e).norm() / e.norm()).item<double>();
-}
-
 at::Tensor drawn(at::IntArrayRef shape) { return at::randn(shape).to(test_device()); }
 at::Tensor rounded(const at::Tensor& x) { return x.to(at::kBFloat16).to(at::kFloat); }
 

@@ -16,11 +16,6 @@ using engine::cuda::pack_weights;
 constexpr std::int64_t channels = 256;
 constexpr std::int64_t inner = 512;
 
-double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
-  const at::Tensor e = expected.to(at::kCPU, at::kDouble);
-  return ((actual.to(at::kCPU, at::kDouble) - e).norm() / e.norm()).item<double>();
-}
-
 at::Tensor drawn(at::IntArrayRef shape) { return at::randn(shape).to(test_device()); }
 /// Values that bf16 holds exactly.
 at::Tensor drawn_short(at::IntArrayRef shape) { return drawn(shape).to(at::kBFloat16).to(at::kFloat); }

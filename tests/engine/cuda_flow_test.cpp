@@ -25,12 +25,6 @@ using engine::cuda::FlowKernels;
 using engine::cuda::fp32;
 using engine::cuda::stream;
 
-/// || actual - expected || / || expected ||
-double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
-  const at::Tensor e = expected.to(at::kCPU, at::kDouble);
-  return ((actual.to(at::kCPU, at::kDouble) - e).norm() / e.norm()).item<double>();
-}
-
 at::Tensor drawn(at::IntArrayRef shape) { return at::randn(shape).to(test_device()); }
 at::Tensor drawn_bf16(at::IntArrayRef shape) { return drawn(shape).to(at::kBFloat16); }
 

@@ -46,6 +46,8 @@ at::Device test_device() {
   return {name != nullptr ? name : "cpu"};
 }
 
+at::Tensor random_bf16(at::IntArrayRef shape) { return at::randn(shape).to(test_device(), at::kBFloat16); }
+
 bool GoldenCase::exists(const std::string& name) {
   return std::filesystem::exists(golden_dir() / (name + ".safetensors"));
 }
@@ -77,6 +79,11 @@ double max_abs_diff(const at::Tensor& actual, const at::Tensor& expected) {
   const double diff =
       (actual.to(at::kCPU, at::kDouble) - expected.to(at::kCPU, at::kDouble)).abs().max().item<double>();
   return std::isnan(diff) ? std::numeric_limits<double>::infinity() : diff;
+}
+
+double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
+  const at::Tensor e = expected.to(at::kCPU, at::kDouble);
+  return ((actual.to(at::kCPU, at::kDouble) - e).norm() / e.norm()).item<double>();
 }
 
 double signal_to_noise_db(const at::Tensor& actual, const at::Tensor& expected) {

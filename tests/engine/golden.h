@@ -21,6 +21,8 @@ std::filesystem::path golden_dir();
 std::filesystem::path data_dir();
 /// The device under test; TF32 is off.
 at::Device test_device();
+/// Normally distributed numbers on test_device(), rounded to bf16.
+at::Tensor random_bf16(at::IntArrayRef shape);
 
 class GoldenCase {
 public:
@@ -42,6 +44,8 @@ private:
 
 /// Largest absolute difference; both are compared in double on the CPU and must have the same shape.
 double max_abs_diff(const at::Tensor& actual, const at::Tensor& expected);
+/// || actual - expected || / || expected ||, in double on the CPU.
+double relative_error(const at::Tensor& actual, const at::Tensor& expected);
 /// 10 log10(power of expected / power of difference), in dB.
 double signal_to_noise_db(const at::Tensor& actual, const at::Tensor& expected);
 
