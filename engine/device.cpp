@@ -138,6 +138,15 @@ bool computes_bf16(at::Device device) {
   return amx != capabilities.end() && amx->second.toBool();
 }
 
+bool is_hopper([[maybe_unused]] at::Device device) {
+#ifdef AUDIOBOOKD_WITH_CUDA
+  constexpr int hopper = 9; // compute capability
+  return device.is_cuda() && at::cuda::getDeviceProperties(device.index())->major == hopper;
+#else
+  return false;
+#endif
+}
+
 at::Tensor upload(const at::Tensor& host, at::Device device) {
   return device.is_cpu() ? host : host.pin_memory().to(device, /*non_blocking=*/true);
 }

@@ -37,6 +37,9 @@ void release_unused_memory(at::Device device);
 /// Whether @p device multiplies bf16 matrices faster than fp32 ones: every GPU does, and a CPU with AMX.
 bool computes_bf16(at::Device device);
 
+/// Whether @p device is a GPU with Hopper's instructions (sm_90a), which no later generation has.
+bool is_hopper(at::Device device);
+
 /// A copy of @p host on @p device that does not wait for what the device still has to do: work given to the current
 /// stream from now on finds it there. On the CPU @p host itself.
 at::Tensor upload(const at::Tensor& host, at::Device device);

@@ -68,9 +68,13 @@ CudaFlow::CudaFlow(const chatterbox::CfmDecoder& reference, FlowKernels kernels)
       mel_channels_(reference.estimator().final_weight().size(0)),
       num_heads_(reference.estimator().stages().front().transformers.front().num_heads) {
   const FlowEstimator& estimator = reference.estimator();
-  if (kernels == FlowKernels::fastest && FusedFlow::suits(estimator)) {
-    fused_.emplace(estimator);
+  if (kernels != FlowKernels::general && FusedFlow::suits(estimator)) {
+    fused_.emplace(estimator, kernels == FlowKernels::fp8);
     return;
+  }
+  if (kernels == FlowKernels::fp8) {
+    throw std::invalid_argument("cfm_fp8 needs a GPU with Hopper's instructions (compute capability 9.0) and a flow of "
+                                "the published width");
   }
   const std::int64_t head_dim = estimator.stages().front().transformers.front().head_dim;
   if (channels_ % 8 != 0 || channels_ > max_channels || head_dim % 8 != 0 || estimator.in_channels() % 8 != 0) {

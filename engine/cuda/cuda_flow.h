@@ -19,13 +19,14 @@ namespace audiobookd::engine::cuda {
 /// Which kernels carry the estimator.
 enum class FlowKernels {
   fastest, ///< fused where FusedFlow::suits(), general elsewhere
+  fp8,     ///< fused, transformer blocks' products in e4m3: faster and less exact
   general  ///< matrix products and element-wise kernels for any width
 };
 
 class CudaFlow final : public chatterbox::FlowSolver {
 public:
   /// Converts the weights of @p reference, which must outlive this.
-  /// @throws std::invalid_argument when the estimator's dimensions do not suit the kernels.
+  /// @throws std::invalid_argument when the estimator's dimensions or the GPU do not suit the kernels.
   explicit CudaFlow(const chatterbox::CfmDecoder& reference, FlowKernels kernels = FlowKernels::fastest);
 
   [[nodiscard]] at::Tensor solve(const at::Tensor& noise, const chatterbox::FlowConditions& conditions,

@@ -30,12 +30,13 @@ at::Tensor attention_tiles(const PackedRows& rows) {
   return at::tensor(tiles, at::kInt).view({-1, 2});
 }
 
-at::Tensor attend_on_hopper(const at::Tensor& qkv, const GuidedRows& rows, std::int64_t heads) {
-  at::Tensor out = at::empty({rows.total(), qkv.size(1) / 3}, qkv.options());
+template <class Element>
+at::Tensor attend_on_hopper(const at::Tensor& qkv, const GuidedRows& rows, std::int64_t heads, at::ScalarType dtype) {
+  at::Tensor out = at::empty({rows.total(), qkv.size(1) / 3}, qkv.options().dtype(dtype));
   const AttentionBatch batch{int32(rows.starts), reinterpret_cast<const AttentionTile*>(int32(rows.tiles)),
                              static_cast<int>(rows.tiles.size(0)), static_cast<int>(rows.total()),
                              static_cast<int>(heads)};
-  flow_attention(bf16(qkv), batch, bf16_out(out), stream());
+  flow_attention(bf16(qkv), batch, elements_out<Element>(out), stream());
   return out;
 }
 
@@ -66,7 +67,7 @@ at::Tensor with_scaled_queries(const at::Tensor& weight, std::int64_t head_dim) 
 
 at::Tensor attend(const at::Tensor& qkv, const GuidedRows& rows, std::int64_t heads) {
   if (qkv.size(1) == 3 * heads * attention_head_size && is_hopper(qkv.device())) {
-    return attend_on_hopper(qkv, rows, heads);
+    return attend_on_hopper<__nv_bfloat16>(qkv, rows, heads, at::kBFloat16);
   }
   const at::Tensor parts = qkv.view({rows.total(), 3, heads, -1});
   return std::get<0>(at::_flash_attention_forward(parts.select(1, 0), parts.select(1, 1), parts.select(1, 2),
@@ -74,6 +75,10 @@ at::Tensor attend(const at::Tensor& qkv, const GuidedRows& rows, std::int64_t he
                                                   /*is_causal=*/false, /*return_debug_mask=*/false,
                                                   /*scale=*/std::numbers::ln2))
       .reshape({rows.total(), qkv.size(1) / 3});
+}
+
+at::Tensor attend_e4m3(const at::Tensor& qkv, const GuidedRows& rows, std::int64_t heads) {
+  return attend_on_hopper<__nv_fp8_e4m3>(qkv, rows, heads, at::kByte);
 }
 
 } // namespace audiobookd::engine::cuda

@@ -28,4 +28,7 @@ struct GuidedRows {
 /// @return bf16 [rows, heads * head_dim]
 [[nodiscard]] at::Tensor attend(const at::Tensor& qkv, const GuidedRows& rows, std::int64_t heads);
 
+/// The same in e4m3 in the order of pack_weights_e4m3(), for heads of 64 on Hopper. @return bytes
+[[nodiscard]] at::Tensor attend_e4m3(const at::Tensor& qkv, const GuidedRows& rows, std::int64_t heads);
+
 } // namespace audiobookd::engine::cuda

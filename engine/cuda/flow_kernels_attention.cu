@@ -37,7 +37,7 @@ struct Params {
   CUtensorMap queries;
   CUtensorMap blocks; // of keys and values
   const __nv_bfloat16* qkv;
-  __nv_bfloat16* out;
+  void* out;
   AttentionBatch batch;
 };
 
@@ -231,6 +231,7 @@ __device__ float dot(const __nv_bfloat16* a, const __nv_bfloat16* b) {
 
 /// One query's whole attention by one warp with the row's true maximum: slow and always right. @param row of the
 /// sequence
+template <class Element>
 __device__ void attend_row(const Params& params, const Work& work, int row) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int width = params.batch.heads * head;
@@ -258,34 +259,42 @@ __device__ void attend_row(const Params& params, const Work& work, int row) {
       out.y = fmaf(weight, value.y, out.y);
     }
   }
-  __nv_bfloat16* const to = params.out + static_cast<std::size_t>(work.start + row) * width + work.head_index * head;
-  reinterpret_cast<std::uint32_t*>(to)[lane] = pack(out.x / sum, out.y / sum);
+  Element* const to =
+      static_cast<Element*>(params.out) + static_cast<std::size_t>(work.start + row) * width + work.head_index * head;
+  if constexpr (is_fp8<Element>) { // columns 2 lane (+ 1) in the order of pack_weights_e4m3()
+    const int place = lane / 8 * 16 + lane % 4 * 4 + lane / 4 % 2 * 2;
+    *reinterpret_cast<std::uint16_t*>(to + place) =
+        static_cast<std::uint16_t>(pack_e4m3(out.x / sum, out.y / sum, 0, 0));
+  } else {
+    reinterpret_cast<std::uint32_t*>(to)[lane] = pack(out.x / sum, out.y / sum);
+  }
 }
 
 /// Stores a warp's 16 rows. @param sums of the thread's two rows
+template <class Element>
 __device__ void store_output(const Output& output, const float (&sums)[2], const Params& params, const Work& work,
                              const Place& place) {
+  constexpr int piece = 16 / static_cast<int>(sizeof(Element)); // columns of 16 bytes, four threads' words
   const int width = params.batch.heads * head;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const float inverse = 1.0f / sums[half];
     const int row = work.queries + place.row + 8 * half;
-    __nv_bfloat16* const to = params.out + static_cast<std::size_t>(work.start + row) * width + work.head_index * head;
+    Element* const to =
+        static_cast<Element*>(params.out) + static_cast<std::size_t>(work.start + row) * width + work.head_index * head;
+    const auto word = [&](int w) { return operand_word<Element>(w, half, [&](int i) { return output[i] * inverse; }); };
 #pragma unroll
-    for (int j = 0; j < head / 8; j += 4) {
-      const int i = 4 * j + 2 * half;
-      const uint4 block = gather_block(pack(output[i] * inverse, output[i + 1] * inverse),
-                                       pack(output[i + 4] * inverse, output[i + 5] * inverse),
-                                       pack(output[i + 8] * inverse, output[i + 9] * inverse),
-                                       pack(output[i + 12] * inverse, output[i + 13] * inverse), place.lane);
+    for (int w = 0; w < head / piece; w += 4) {
+      const uint4 block = gather_block(word(w), word(w + 1), word(w + 2), word(w + 3), place.lane);
       if (row < work.length) {
-        *reinterpret_cast<uint4*>(to + 8 * (j + place.lane % 4)) = block;
+        *reinterpret_cast<uint4*>(to + piece * (w + place.lane % 4)) = block;
       }
     }
   }
 }
 
 /// Recomputes those of a warp's 16 rows whose sum is out of range. @param sums of the thread's two rows
+template <class Element>
 __device__ void repair(const float (&sums)[2], const Params& params, const Work& work, const Place& place) {
   __syncwarp(); // behind the stores of other lanes
   for (int half = 0; half < 2; ++half) {
@@ -294,13 +303,14 @@ __device__ void repair(const float (&sums)[2], const Params& params, const Work&
     unsigned wrong = __ballot_sync(all_lanes, inside && !right);
     while (wrong != 0) { // four lanes a row
       const int lane = __ffs(static_cast<int>(wrong)) - 1;
-      attend_row(params, work, work.queries + place.row - place.lane / 4 + lane / 4 + 8 * half);
+      attend_row<Element>(params, work, work.queries + place.row - place.lane / 4 + lane / 4 + 8 * half);
       wrong &= ~(0xfu << lane);
     }
   }
 }
 
 /// What a consumer thread keeps from one piece of work to the next.
+template <class Element>
 struct Consumer {
   const Params& params;
   const Shared& shared;
@@ -391,11 +401,13 @@ struct Consumer {
     wgmma_wait<0>();
     done_with_values();
     const float sums[2] = {quad_sum(state.sum[0]), quad_sum(state.sum[1])};
-    store_output(output, sums, params, work, place);
-    repair(sums, params, work, place);
+    store_output<Element>(output, sums, params, work, place);
+    repair<Element>(sums, params, work, place);
   }
 };
 
+/// @param Element of the result
+template <class Element>
 __global__ void __launch_bounds__(threads, 1) attention_kernel(const __grid_constant__ Params params) {
   extern __shared__ char memory[];
   const Shared shared{(shared_address(memory) + alignment - 1) / alignment * alignment};
@@ -421,7 +433,7 @@ __global__ void __launch_bounds__(threads, 1) attention_kernel(const __grid_cons
     return;
   }
   take_registers<160>();
-  Consumer consumer{params, shared};
+  Consumer<Element> consumer{params, shared};
   const int items = params.batch.num_tiles * params.batch.heads;
   for (int item = static_cast<int>(blockIdx.x); item < items; item += static_cast<int>(gridDim.x)) {
     const Work work(params.batch, item);
@@ -435,7 +447,9 @@ __global__ void __launch_bounds__(threads, 1) attention_kernel(const __grid_cons
 
 } // namespace
 
-void flow_attention(const __nv_bfloat16* qkv, const AttentionBatch& batch, __nv_bfloat16* out, cudaStream_t stream) {
+template <class Element>
+void flow_attention(const __nv_bfloat16* qkv, const AttentionBatch& batch, Element* out, cudaStream_t stream) {
+  constexpr auto kernel = attention_kernel<Element>;
   Params params{};
   params.queries = matrix_map(qkv, batch.rows, 3 * batch.heads * head, attention_tile, head);
   params.blocks = matrix_map(qkv, batch.rows, 3 * batch.heads * head, keys_per_block, head);
@@ -446,10 +460,13 @@ void flow_attention(const __nv_bfloat16* qkv, const AttentionBatch& batch, __nv_
   int multiprocessors = 0;
   C10_CUDA_CHECK(cudaGetDevice(&device));
   C10_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
-  C10_CUDA_CHECK(cudaFuncSetAttribute(attention_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  C10_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
   const int blocks = std::min(batch.num_tiles * batch.heads, multiprocessors);
-  attention_kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream>>>(params);
+  kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream>>>(params);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
+
+template void flow_attention(const __nv_bfloat16*, const AttentionBatch&, __nv_bfloat16*, cudaStream_t);
+template void flow_attention(const __nv_bfloat16*, const AttentionBatch&, __nv_fp8_e4m3*, cudaStream_t);
 
 } // namespace audiobookd::engine::cuda

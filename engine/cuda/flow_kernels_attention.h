@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cuda_bf16.h>
+#include <cuda_fp8.h>
 #include <cuda_runtime_api.h>
 
 namespace audiobookd::engine::cuda {
@@ -27,8 +28,11 @@ struct AttentionBatch {
 
 /// Scores are powers of two, and not scaled: softmax takes 2^(query key). Queries have to come multiplied by
 /// log2(e) / sqrt(64), which costs nothing where it is a factor of their weights.
-/// @param qkv [rows, 3 * heads * 64]: queries, keys, values. @param out [rows, heads * 64]
+/// @param qkv [rows, 3 * heads * 64]: queries, keys, values.
+/// @param out [rows, heads * 64]; in e4m3 without a factor, and in the order of pack_weights_e4m3()
+/// @tparam Element __nv_bfloat16 or __nv_fp8_e4m3
 /// @throws c10::Error when the launch fails.
-void flow_attention(const __nv_bfloat16* qkv, const AttentionBatch& batch, __nv_bfloat16* out, cudaStream_t stream);
+template <class Element>
+void flow_attention(const __nv_bfloat16* qkv, const AttentionBatch& batch, Element* out, cudaStream_t stream);
 
 } // namespace audiobookd::engine::cuda

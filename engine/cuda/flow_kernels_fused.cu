@@ -15,11 +15,13 @@ int multiprocessors() {
   return count;
 }
 
-template <Chain chain>
+template <Chain chain, class Operand = __nv_bfloat16>
 void launch(FusedParams& params, cudaStream_t stream) {
+  constexpr auto kernel = fused_kernel<chain, Operand>;
+  constexpr int shared_bytes = Memory<chain, Operand>::bytes;
   params.tiles = (params.rows + tile_rows - 1) / tile_rows;
   const int pairs = std::min((params.tiles + cluster_blocks - 1) / cluster_blocks, multiprocessors() / cluster_blocks);
-  C10_CUDA_CHECK(cudaFuncSetAttribute(fused_kernel<chain>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  C10_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(pairs * cluster_blocks));
   config.blockDim = dim3(tile_threads);
@@ -30,10 +32,11 @@ void launch(FusedParams& params, cudaStream_t stream) {
   cluster.val.clusterDim = {cluster_blocks, 1, 1};
   config.attrs = &cluster;
   config.numAttrs = 1;
-  C10_CUDA_CHECK(cudaLaunchKernelEx(&config, fused_kernel<chain>, params));
+  C10_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, params));
 }
 
-CUtensorMap tile_map(const __nv_bfloat16* data, int rows, int columns) {
+template <class Element>
+CUtensorMap tile_map(const Element* data, int rows, int columns) {
   return matrix_map(data, rows, columns, group_rows, tile_depth);
 }
 
@@ -59,8 +62,9 @@ void fused_convolution(const FusedConvolution& layer, const Rows& x, const int* 
   }
 }
 
-void fused_entrance(const FusedEntrance& layer, const Rows& y, const Rows& x, const int* positions, float* residual,
-                    __nv_bfloat16* qkv, int rows, cudaStream_t stream) {
+template <class Operand>
+void fused_entrance(const FusedEntrance<Operand>& layer, const Rows& y, const Rows& x, const int* positions,
+                    float* residual, __nv_bfloat16* qkv, int rows, cudaStream_t stream) {
   FusedParams params{};
   params.first = tile_map(y.data, rows, y.columns);
   params.second = tile_map(x.data, rows, x.columns);
@@ -76,11 +80,13 @@ void fused_entrance(const FusedEntrance& layer, const Rows& y, const Rows& x, co
   params.residual = residual;
   params.projections = tile_map(qkv, rows, 3 * fused_inner);
   params.rows = rows;
-  launch<Chain::entrance>(params, stream);
+  params.factors = layer.factors;
+  launch<Chain::entrance, Operand>(params, stream);
 }
 
-void fused_block(const FusedBlock& layer, const __nv_bfloat16* attended, float* residual, __nv_bfloat16* out, int rows,
-                 cudaStream_t stream) {
+template <class Operand>
+void fused_block(const FusedBlock<Operand>& layer, const Operand* attended, float* residual, __nv_bfloat16* out,
+                 int rows, cudaStream_t stream) {
   FusedParams params{};
   params.first = tile_map(attended, rows, fused_inner);
   params.first_chunks = fused_inner / tile_depth;
@@ -91,13 +97,23 @@ void fused_block(const FusedBlock& layer, const __nv_bfloat16* attended, float* 
   params.projection_bias = layer.projection_bias;
   params.residual = residual;
   params.rows = rows;
+  params.factors = layer.factors;
   if (layer.projection_bias == nullptr) {
     params.out = out;
-    launch<Chain::last_block>(params, stream);
+    launch<Chain::last_block, Operand>(params, stream);
   } else {
     params.projections = tile_map(out, rows, 3 * fused_inner);
-    launch<Chain::block>(params, stream);
+    launch<Chain::block, Operand>(params, stream);
   }
 }
+
+template void fused_entrance(const FusedEntrance<__nv_bfloat16>&, const Rows&, const Rows&, const int*, float*,
+                             __nv_bfloat16*, int, cudaStream_t);
+template void fused_entrance(const FusedEntrance<__nv_fp8_e4m3>&, const Rows&, const Rows&, const int*, float*,
+                             __nv_bfloat16*, int, cudaStream_t);
+template void fused_block(const FusedBlock<__nv_bfloat16>&, const __nv_bfloat16*, float*, __nv_bfloat16*, int,
+                          cudaStream_t);
+template void fused_block(const FusedBlock<__nv_fp8_e4m3>&, const __nv_fp8_e4m3*, float*, __nv_bfloat16*, int,
+                          cudaStream_t);
 
 } // namespace audiobookd::engine::cuda

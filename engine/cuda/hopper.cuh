@@ -82,6 +82,12 @@ __device__ inline void tensor_store(const CUtensorMap* map, int column, int row,
                : "memory");
 }
 
+/// Copies @p bytes (a multiple of 16) from shared to global memory.
+__device__ inline void bulk_store(void* to, std::uint32_t from, std::uint32_t bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\n" ::"l"(to), "r"(from), "r"(bytes)
+               : "memory");
+}
+
 /// Ends a group of this thread's copies to global memory.
 __device__ inline void bulk_commit() { asm volatile("cp.async.bulk.commit_group;\n" ::: "memory"); }
 
@@ -91,6 +97,20 @@ __device__ inline void bulk_wait_read() { asm volatile("cp.async.bulk.wait_group
 /// Asks for @p bytes (a multiple of 16) of global memory to come to the L2 cache.
 __device__ inline void bulk_prefetch(const void* from, std::uint32_t bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;\n" ::"l"(from), "r"(bytes) : "memory");
+}
+
+__device__ inline float4 load_shared(std::uint32_t address) {
+  float4 x;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];\n"
+               : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+               : "r"(address)
+               : "memory");
+  return x;
+}
+
+__device__ inline void store_shared(std::uint32_t address, float4 x) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};\n" ::"r"(address), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w)
+               : "memory");
 }
 
 /// Stores four 8 x 8 matrices of 16-bit values, of which lane l holds row l / 4, columns 2 (l % 4) (+ 1).

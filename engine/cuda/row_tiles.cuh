@@ -7,6 +7,8 @@
 
 #include <cstdint>
 #include <cuda_bf16.h>
+#include <cuda_fp8.h>
+#include <type_traits>
 
 namespace audiobookd::engine::cuda {
 
@@ -58,6 +60,30 @@ __device__ inline float2 pair_at(const float* values) { return *reinterpret_cast
 __device__ inline std::uint32_t pack(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   return *reinterpret_cast<const std::uint32_t*>(&pair);
+}
+
+/// Four values as e4m3, the first in the lowest byte. Values beyond 448 become 448.
+__device__ inline std::uint32_t pack_e4m3(float v0, float v1, float v2, float v3) {
+  const std::uint32_t low = __nv_cvt_float2_to_fp8x2(make_float2(v0, v1), __NV_SATFINITE, __NV_E4M3);
+  const std::uint32_t high = __nv_cvt_float2_to_fp8x2(make_float2(v2, v3), __NV_SATFINITE, __NV_E4M3);
+  return low | high << 16;
+}
+
+template <class Operand>
+inline constexpr bool is_fp8 = std::is_same_v<Operand, __nv_fp8_e4m3>;
+
+/// The word that holds a thread's share of 8 columns in bf16, or of 16 in e4m3, of row half @p half: as the left
+/// operand in registers has it, and in its order of columns (pack_weights_e4m3()).
+/// @param value of sum i
+template <class Operand, class F>
+__device__ inline std::uint32_t operand_word(int word, int half, const F& value) {
+  if constexpr (is_fp8<Operand>) {
+    const int i = 8 * word + 2 * half;
+    return pack_e4m3(value(i), value(i + 1), value(i + 4), value(i + 5));
+  } else {
+    const int i = 4 * word + 2 * half;
+    return pack(value(i), value(i + 1));
+  }
 }
 
 /// Words of four column blocks, of which each lane of a quad holds a quarter, to whole blocks: lane q gets block q. It

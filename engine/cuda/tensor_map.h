@@ -3,6 +3,7 @@
 
 #include <cuda.h>
 #include <cuda_bf16.h>
+#include <cuda_fp8.h>
 
 namespace audiobookd::engine::cuda {
 
@@ -12,5 +13,8 @@ namespace audiobookd::engine::cuda {
 /// @throws std::runtime_error when the driver refuses.
 [[nodiscard]] CUtensorMap matrix_map(const __nv_bfloat16* data, int rows, int columns, int box_rows, int box_columns,
                                      int stride = 0);
+
+/// The same of e4m3 in the 64-byte swizzle. @param data rows without gaps. @param columns a multiple of 16.
+[[nodiscard]] CUtensorMap matrix_map(const __nv_fp8_e4m3* data, int rows, int columns, int box_rows, int box_columns);
 
 } // namespace audiobookd::engine::cuda

@@ -13,6 +13,20 @@ namespace {
 using engine::PackedRows;
 using engine::cuda::GuidedRows;
 
+/// The same sums rounded to e4m3 and to bf16: apart by half of e4m3's last bit (2^-4, or 2^-10 below 2^-6) and of
+/// bf16's.
+/// @param bytes e4m3 in the order of pack_weights_e4m3()
+void expect_same_in_e4m3(const at::Tensor& bytes, const at::Tensor& expected) {
+  const at::Tensor found = bytes.view(at::kFloat8_e4m3fn)
+                               .to(at::kFloat)
+                               .view({bytes.size(0), -1, 4, 2, 2})
+                               .transpose(2, 3)
+                               .reshape(expected.sizes());
+  const at::Tensor right = expected.to(at::kFloat);
+  const at::Tensor bound = right.abs() * (0x1p-4 + 0x1p-8) + 0x1p-10;
+  EXPECT_EQ(((found - right).abs() > bound).sum().item<std::int64_t>(), 0);
+}
+
 /// @param spread of scores: large ones make a softmax that few keys share.
 void expect_attention(const std::vector<std::int64_t>& lengths, std::int64_t heads, std::int64_t dim, double spread) {
   const c10::InferenceMode inference;
@@ -23,6 +37,9 @@ void expect_attention(const std::vector<std::int64_t>& lengths, std::int64_t hea
   qkv.select(1, 0).mul_(spread * std::numbers::log2e / std::sqrt(static_cast<double>(dim)));
   qkv = qkv.to(test_device(), at::kBFloat16).view({guided.total(), -1});
   const at::Tensor found = engine::cuda::attend(qkv, guided, heads);
+  if (dim == 64) {
+    expect_same_in_e4m3(engine::cuda::attend_e4m3(qkv, guided, heads), found);
+  }
   for (std::int64_t half = 0; half < 2; ++half) {
     for (std::int64_t i = 0; i < rows.count(); ++i) {
       SCOPED_TRACE(std::to_string(rows.length(i)) + " rows of half " + std::to_string(half));

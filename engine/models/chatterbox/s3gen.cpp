@@ -122,9 +122,10 @@ std::unique_ptr<TokenEncoder> make_half_encoder([[maybe_unused]] const FlowEncod
 }
 
 /// The bf16 counterpart of @p decoder on a GPU.
-std::unique_ptr<const FlowSolver> make_half_solver([[maybe_unused]] const CfmDecoder& decoder) {
+std::unique_ptr<const FlowSolver> make_half_solver([[maybe_unused]] const CfmDecoder& decoder,
+                                                   [[maybe_unused]] bool fp8) {
 #ifdef AUDIOBOOKD_WITH_CUDA
-  return std::make_unique<cuda::CudaFlow>(decoder);
+  return std::make_unique<cuda::CudaFlow>(decoder, fp8 ? cuda::FlowKernels::fp8 : cuda::FlowKernels::fastest);
 #else
   return nullptr;
 #endif
@@ -167,10 +168,13 @@ S3Gen::S3Gen(const FlowConfig& flow, const HiftConfig& hift, const StateDict& we
   if (frames_per_pass_ == 0) {
     frames_per_pass_ = device_.is_cpu() ? 1 : cuda_frames_per_pass;
   }
+  if (options.cfm_fp8 && !options.half_precision) {
+    throw std::invalid_argument("cfm_fp8 needs half precision");
+  }
   if (options.half_precision) {
     require_gpu(device_);
     half_encoder_ = make_half_encoder(encoder_);
-    half_solver_ = make_half_solver(decoder_);
+    half_solver_ = make_half_solver(decoder_, options.cfm_fp8);
     half_vocoder_ = make_half_vocoder(vocoder_);
   }
   fade_ = make_fade(device_);
