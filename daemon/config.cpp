@@ -39,6 +39,7 @@ void read_engine(ConfigSection section, engine::EngineOptions& engine) {
   section.read("device", engine.device);
   section.read("dtype", engine.dtype);
   section.read("kv_dtype", engine.kv_dtype);
+  section.read("cfm_fp8", engine.cfm_fp8);
   section.read("prompt_seconds", engine.prompt_seconds, 3, 10);
   section.read("max_batch", engine.max_batch, 0, 4096);
   section.read("synthesis_batch", engine.synthesis_batch, 0, 4096);
@@ -145,16 +146,16 @@ std::string describe(const Config& config) {
       << "\noutput_root = " << quoted(paths.output_root) << "\nchunk_store = " << quoted(paths.chunk_store)
       << "\nchunk_store_gib = " << paths.chunk_store_gib << "\n\n[engine]\ncheckpoint = " << quoted(engine.checkpoint)
       << "\ndevice = " << quoted(engine.device) << "\ndtype = " << quoted(engine.dtype)
-      << "\nkv_dtype = " << quoted(engine.kv_dtype) << "\nprompt_seconds = " << engine.prompt_seconds
-      << "\nmax_batch = " << engine.max_batch << "\nsynthesis_batch = " << engine.synthesis_batch
-      << "\ngpu_memory_fraction = " << engine.gpu_memory_fraction << "\ncpu_threads = " << engine.cpu_threads
-      << "\n\n[queue]\nheartbeat_s = " << queue.heartbeat_s << "\nlease_s = " << queue.lease_s
-      << "\nmax_jobs = " << queue.max_jobs << "\nextra_high_jobs = " << queue.extra_high_jobs
-      << "\ndrain_seconds = " << queue.drain_seconds << "\n\n[audio]\nbitrate_kbps = " << audio.mp3.bitrate_kbps
-      << "\nquality = " << audio.mp3.quality << "\nencoder_threads = " << audio.encoder_threads
-      << "\npauses = { sentence_s = " << audio.pauses.sentence_s << ", paragraph_s = " << audio.pauses.paragraph_s
-      << ", scene_s = " << audio.pauses.scene_s << ", chapter_s = " << audio.pauses.chapter_s
-      << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
+      << "\nkv_dtype = " << quoted(engine.kv_dtype) << "\ncfm_fp8 = " << (engine.cfm_fp8 ? "true" : "false")
+      << "\nprompt_seconds = " << engine.prompt_seconds << "\nmax_batch = " << engine.max_batch
+      << "\nsynthesis_batch = " << engine.synthesis_batch << "\ngpu_memory_fraction = " << engine.gpu_memory_fraction
+      << "\ncpu_threads = " << engine.cpu_threads << "\n\n[queue]\nheartbeat_s = " << queue.heartbeat_s
+      << "\nlease_s = " << queue.lease_s << "\nmax_jobs = " << queue.max_jobs
+      << "\nextra_high_jobs = " << queue.extra_high_jobs << "\ndrain_seconds = " << queue.drain_seconds
+      << "\n\n[audio]\nbitrate_kbps = " << audio.mp3.bitrate_kbps << "\nquality = " << audio.mp3.quality
+      << "\nencoder_threads = " << audio.encoder_threads << "\npauses = { sentence_s = " << audio.pauses.sentence_s
+      << ", paragraph_s = " << audio.pauses.paragraph_s << ", scene_s = " << audio.pauses.scene_s
+      << ", chapter_s = " << audio.pauses.chapter_s << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
   return out.str();
 }
 

@@ -49,6 +49,15 @@ void ConfigSection::read(std::string_view key, std::string& value) {
   }
 }
 
+void ConfigSection::read(std::string_view key, bool& value) {
+  if (const toml::node* node = find(key)) {
+    if (!node->is_boolean()) {
+      reject(key, "true or false");
+    }
+    value = node->as_boolean()->get();
+  }
+}
+
 void ConfigSection::read(std::string_view key, int& value, int least, int greatest) {
   if (const toml::node* node = find(key)) {
     const auto* number = node->as_integer();

@@ -22,6 +22,7 @@ public:
 
   // Each leaves @p value alone when @p key is absent, and throws ConfigError for a wrong type or range.
   void read(std::string_view key, std::string& value);
+  void read(std::string_view key, bool& value);
   void read(std::string_view key, int& value, int least, int greatest);
   void read(std::string_view key, double& value, double least, double greatest);
   void read_path(std::string_view key, std::filesystem::path& value);

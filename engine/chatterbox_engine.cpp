@@ -174,6 +174,9 @@ Engine::Impl::Impl(const EngineOptions& options)
   if (cache_dtype_ == at::kFloat8_e4m3fn) {
     info_.dtype += ", KV cache fp8";
   }
+  if (options.cfm_fp8) {
+    info_.dtype += ", CFM fp8";
+  }
   const std::int64_t typical_frames = num_frames(*voices_.at("default"), typical_tokens);
   info_.synthesis_batch = static_cast<int>(
       std::clamp<std::int64_t>(synthesis_frames_ / typical_frames, 1, static_cast<std::int64_t>(synthesis_batch_)));
@@ -195,6 +198,11 @@ void Engine::Impl::check_options(const EngineOptions& options) const {
   }
   if (options.kv_dtype == "fp8" && !(device_.is_cuda() && use_bf16(options))) {
     throw std::invalid_argument("kv_dtype \"fp8\" needs a GPU, and a dtype that is not \"fp32\"");
+  }
+  if (options.cfm_fp8 && !(is_hopper(device_) && use_bf16(options))) {
+    throw std::invalid_argument("cfm_fp8 needs a GPU of compute capability 9.0 (Hopper), and a dtype that is not "
+                                "\"fp32\"; the device is \"" +
+                                device_name(device_) + "\"");
   }
 }
 
@@ -220,8 +228,9 @@ void Engine::Impl::load_models(const EngineOptions& options, bool half) {
   t3.verify();
   cache_dtype_ = options.kv_dtype == "fp8" ? at::kFloat8_e4m3fn : t3_->backbone().dtype();
   const StateDict s3gen = StateDict::from_safetensors(options.checkpoint / "s3gen.safetensors", device_);
-  s3gen_ = std::make_unique<chatterbox::S3Gen>(config_.flow, config_.hift, s3gen,
-                                               chatterbox::S3GenOptions{.half_precision = half && device_.is_cuda()});
+  s3gen_ = std::make_unique<chatterbox::S3Gen>(
+      config_.flow, config_.hift, s3gen,
+      chatterbox::S3GenOptions{.half_precision = half && device_.is_cuda(), .cfm_fp8 = options.cfm_fp8});
   s3gen.ignore("tokenizer."); // the modules that turn a clip into a voice
   s3gen.ignore("speaker_encoder.");
   s3gen.verify();

@@ -54,6 +54,7 @@ struct EngineOptions {
   std::string device = "cpu";       ///< "cpu", "cuda" or "cuda:N". CUDA that is missing is an error, never a CPU run
   std::string dtype = "auto";       ///< "fp32", "bf16" (GPU; T3 alone on a CPU with AMX) or "auto": where it can
   std::string kv_dtype = "bf16";    ///< T3's keys and values on a GPU in bf16: "bf16", or "fp8", faster and less exact
+  bool cfm_fp8 = false; ///< the flow's transformer blocks multiply in 8 bits, on Hopper in bf16: faster and less exact
   double prompt_seconds = 10; ///< of the voice's clip that S3Gen continues from; [3, 10]: less is faster and less alike
   int max_batch = 0;          ///< utterances decoded together at most; 0: by device and memory
   int synthesis_batch = 0;    ///< utterances in one S3Gen launch at most, fewer where memory is short; 0: by device

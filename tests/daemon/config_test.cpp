@@ -46,7 +46,7 @@ TEST(Config, TheExampleFileIsValidAndItsCommentedKeysAreTheDefaults) {
 TEST(Config, TheExampleFileNamesEveryKey) {
   const std::string example = testing::read_file(AUDIOBOOKD_SOURCE_DIR "/systemd/audiobookd.toml.example");
   const std::string description = describe(Config{});
-  const std::regex key("([a-z_]+) = [^{]");
+  const std::regex key("([a-z0-9_]+) = [^{]");
   std::size_t keys = 0;
   for (std::sregex_iterator found(description.begin(), description.end(), key), end; found != end; ++found) {
     const std::string name = (*found)[1];
@@ -72,6 +72,12 @@ TEST(Config, TheMemoryBudgetReachesTheEngine) {
   const std::string text = std::string(least) + "[engine]\ngpu_memory_fraction = ";
   EXPECT_EQ(load_config(folder.write("b.toml", text + "0.25\n")).engine.gpu_memory_fraction, 0.25);
   EXPECT_EQ(load_config(folder.write("c.toml", text + "1\n")).engine.gpu_memory_fraction, 1);
+}
+
+TEST(Config, EightBitsInTheFlowReachTheEngine) {
+  const testing::TemporaryFolder folder;
+  EXPECT_FALSE(load_config(folder.write("a.toml", least)).engine.cfm_fp8);
+  EXPECT_TRUE(load_config(folder.write("b.toml", std::string(least) + "[engine]\ncfm_fp8 = true\n")).engine.cfm_fp8);
 }
 
 TEST(Config, APasswordInTheUrlIsNotDescribed) {
@@ -100,6 +106,9 @@ TEST(Config, MistakesAreNamedWithFileLineAndKey) {
   EXPECT_NE(error_of(base + "[engine]\ndevice = 'cpu,cuda'\n"), "accepted");
   EXPECT_EQ(error_of(base + "[engine]\ndtype = 'fp8'\n"),
             ":6: engine.dtype: expected \"auto\", \"fp32\" or \"bf16\", found 'fp8'");
+  EXPECT_EQ(error_of(base + "[engine]\ncfm_fp8 = 1\n"), ":6: engine.cfm_fp8: expected true or false, found 1");
+  EXPECT_EQ(error_of(base + "[engine]\ncfm_fp8 = 'true'\n"),
+            ":6: engine.cfm_fp8: expected true or false, found 'true'");
   EXPECT_EQ(error_of(base + "[engine]\ngpu_memory_fraction = 1.5\n"),
             ":6: engine.gpu_memory_fraction: expected a number from 0 to 1, found 1.5");
   EXPECT_EQ(error_of(base + "[engine]\ngpu_memory_fraction = 0.0\n"),

@@ -305,6 +305,15 @@ TEST(EngineLoad, EightBitsNeedAGpuInBf16) {
   EXPECT_NE(load_error(options).find("\"int4\""), std::string::npos) << load_error(options);
 }
 
+TEST(EngineLoad, EightBitsInTheFlowNeedHopperInBf16AndThePublishedWidth) {
+  EngineOptions options = tiny_options();
+  options.cfm_fp8 = true;
+  const std::string error = load_error(options); // the tiny flow is too narrow on any GPU
+  EXPECT_TRUE(error.starts_with("cfm_fp8 needs a GPU")) << error;
+  options.dtype = "fp32";
+  EXPECT_NE(load_error(options).find("dtype that is not \"fp32\""), std::string::npos) << load_error(options);
+}
+
 TEST(EngineLoad, TheMemoryFractionIsAboveZeroAndAtMostOne) {
   EngineOptions options = tiny_options();
   for (const double fraction : {0.0, -0.5, 1.01}) {
