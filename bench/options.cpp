@@ -9,11 +9,12 @@
 namespace audiobookd::bench {
 
 const char* const usage =
-    "usage: audiobook-bench decode|synthesis|engine|book|checkpoint-load --checkpoint DIR [options]\n"
+    "usage: audiobook-bench decode|synthesis|engine|book|fidelity|checkpoint-load --checkpoint DIR [options]\n"
     "  --device cpu|cuda|cuda:N   default cpu; book: also all GPUs (all), or several (cuda:0,cuda:2)\n"
     "  --dtype fp32|bf16|auto     default auto: bf16 on CUDA, and of T3 on CPUs with AMX\n"
     "  --free-gemm                decode: matrix products by the fastest algorithm; tokens may depend on the company\n"
     "  --kv-fp8                   decode, engine: keys and values in 8 bits\n"
+    "  --cfm-fp8                  engine, synthesis: products of the flow's transformer blocks in 8 bits\n"
     "  --prompt-seconds X         engine, synthesis: of the voice prompt, 3 to 10; default 10\n"
     "  --utterances N             default 154 (40 minutes of audio)\n"
     "  --batch N                  utterances decoded together; default by device\n"
@@ -81,7 +82,8 @@ Options parse_options(int argc, char** argv) {
   const std::map<std::string, bool*> switches = {{"--shares", &options.shares},
                                                  {"--cold", &options.cold},
                                                  {"--free-gemm", &options.free_gemm},
-                                                 {"--kv-fp8", &options.kv_fp8}};
+                                                 {"--kv-fp8", &options.kv_fp8},
+                                                 {"--cfm-fp8", &options.cfm_fp8}};
   const std::map<std::string, std::string*> strings = {{"--device", &options.device}, {"--dtype", &options.dtype}};
   const std::map<std::string, std::filesystem::path*> paths = {{"--checkpoint", &options.checkpoint},
                                                                {"--profile", &options.profile}};
@@ -132,6 +134,7 @@ engine::EngineOptions engine_options(const Options& options) {
   result.device = options.device;
   result.dtype = options.dtype;
   result.kv_dtype = options.kv_fp8 ? "fp8" : "bf16";
+  result.cfm_fp8 = options.cfm_fp8;
   result.prompt_seconds = options.prompt_seconds;
   result.max_batch = options.batch;
   result.synthesis_batch = options.synthesis_batch;

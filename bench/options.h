@@ -21,7 +21,8 @@ struct Options {
   int threads = 1;
   int cfm_steps = 10;
   int cache_pages = 1 << 20;
-  bool kv_fp8 = false; ///< T3's keys and values in 8 bits
+  bool kv_fp8 = false;  ///< T3's keys and values in 8 bits
+  bool cfm_fp8 = false; ///< products of the flow's transformer blocks in 8 bits
   double prompt_seconds = engine::EngineOptions{}.prompt_seconds;
   int urgent = 0;                ///< `engine`: utterances that somebody waits for
   int books = 1;                 ///< the workload of `book` is divided among so many jobs

@@ -107,7 +107,7 @@ void bench_synthesis(const Options& options) {
   const cb::Config config = cb::Config::load(options.checkpoint);
   cb::S3Gen s3gen(config.flow, config.hift,
                   engine::StateDict::from_safetensors(options.checkpoint / "s3gen.safetensors", device),
-                  {.half_precision = device.is_cuda() && options.dtype != "fp32"});
+                  {.half_precision = device.is_cuda() && options.dtype != "fp32", .cfm_fp8 = options.cfm_fp8});
   const auto voice = cb::Voice::from_conds(options.checkpoint / "conds.pt", device, options.prompt_seconds);
   const auto workload = make_workload(options.utterances, longest_tokens(config));
   std::vector<cb::SynthesisRequest> requests;
@@ -133,6 +133,7 @@ void bench_synthesis(const Options& options) {
   const double seconds = meter.seconds();
   Json result = settings(options, workload);
   result["dtype"] = s3gen.dtype();
+  result["cfm_fp8"] = options.cfm_fp8;
   result["batch"] = batch;
   result["cfm_steps"] = options.cfm_steps;
   result["prompt_seconds"] = options.prompt_seconds;

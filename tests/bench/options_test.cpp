@@ -38,10 +38,14 @@ TEST(BenchOptions, RefusesWhatItDoesNotUnderstand) {
 }
 
 TEST(BenchOptions, PassesTheEnginesOptionsOn) {
-  const auto options = engine_options(parse({"engine", "--checkpoint", "c", "--kv-fp8", "--prompt-seconds", "4.5"}));
+  const auto options =
+      engine_options(parse({"engine", "--checkpoint", "c", "--kv-fp8", "--cfm-fp8", "--prompt-seconds", "4.5"}));
   EXPECT_EQ(options.kv_dtype, "fp8");
+  EXPECT_TRUE(options.cfm_fp8);
   EXPECT_EQ(options.prompt_seconds, 4.5);
-  EXPECT_EQ(engine_options(parse({"engine", "--checkpoint", "c"})).kv_dtype, "bf16");
+  const auto defaults = engine_options(parse({"engine", "--checkpoint", "c"}));
+  EXPECT_EQ(defaults.kv_dtype, "bf16");
+  EXPECT_FALSE(defaults.cfm_fp8);
 }
 
 TEST(BenchOptions, RefusesSharesOfAGpuThatIsNotUsed) {
