@@ -31,21 +31,26 @@ TEST_F(ConfigFile, AFolderWithoutOneHasThePublishedDimensions) {
   EXPECT_EQ(config.t3.hidden_size, 1024);
   EXPECT_EQ(config.flow.estimator_mid_stages, 12);
   EXPECT_FALSE(config.synthetic);
+  EXPECT_TRUE(config.cloning);
 }
 
 TEST_F(ConfigFile, ReadsTheTinyCheckpointFieldByField) {
   const Config config = Config::load(tests::data_dir() / "checkpoints/tiny-english");
   nlohmann::json written = nlohmann::json::parse(config.to_json());
   EXPECT_EQ(written["synthetic"], false);
+  EXPECT_EQ(written["cloning"], true);
   written.erase("synthetic");
+  written.erase("cloning");
   EXPECT_EQ(written, tiny_);
 }
 
 TEST_F(ConfigFile, WhatItWritesReadsBackTheSame) {
   Config config;
   config.synthetic = true;
+  config.cloning = false;
   EXPECT_EQ(error_of(config.to_json()), "");
   EXPECT_TRUE(Config::load(dir_.path()).synthetic);
+  EXPECT_FALSE(Config::load(dir_.path()).cloning);
   EXPECT_EQ(Config::load(dir_.path()).to_json(), config.to_json());
 }
 
@@ -60,6 +65,7 @@ TEST_F(ConfigFile, NamesFileAndFieldOfEveryMistake) {
   EXPECT_CONTAINS(error_with("t3_num_layers", 2.5), "found 2.5");
   EXPECT_CONTAINS(error_with("t3_num_layers", 1e18), "t3_num_layers");
   EXPECT_CONTAINS(error_with("synthetic", 1), "synthetic: expected true or false");
+  EXPECT_CONTAINS(error_with("cloning", "no"), "cloning: expected true or false, found \"no\"");
   EXPECT_CONTAINS(error_with("hift_upsample_rates", 8), "hift_upsample_rates: expected a list");
   EXPECT_CONTAINS(error_with("hift_upsample_rates", nlohmann::json::array()), "hift_upsample_rates: expected a list");
   EXPECT_CONTAINS(error_with("hift_upsample_rates", {8, 0, 3}), "hift_upsample_rates: expected an integer from 1");

@@ -47,6 +47,7 @@ TEST_F(MakeCheckpoint, TheConfigurationIsTheRecordedOneMarkedAsSynthetic) {
   write_checkpoint(Preset::tiny, target_);
   auto expected = nlohmann::json::parse(tests::read_file(published_ / "config.json"));
   expected["synthetic"] = true;
+  expected["cloning"] = true;
   EXPECT_EQ(nlohmann::json::parse(tests::read_file(target_ / "config.json")), expected);
   EXPECT_TRUE(Config::load(target_).synthetic);
   EXPECT_TRUE(preset_config(Preset::chatterbox).synthetic);

@@ -26,6 +26,7 @@ template <class C, class Visit>
 void visit_fields(C& c, Visit&& visit) {
   visit("variant", c.variant);
   visit("synthetic", c.synthetic);
+  visit("cloning", c.cloning);
   visit("t3_backbone", backbone);
   visit("t3_hidden_size", c.t3.hidden_size);
   visit("t3_num_layers", c.t3.num_layers);
@@ -90,7 +91,7 @@ void visit_fields(C& c, Visit&& visit) {
 }
 
 /// Fields that may be absent: the published and the test checkpoints do not know them.
-bool optional(std::string_view key) { return key == "synthetic"; }
+bool optional(std::string_view key) { return key == "synthetic" || key == "cloning"; }
 
 class Reader {
 public:

@@ -84,6 +84,7 @@ struct VoiceModulesConfig {
 struct Config {
   std::string variant = "english";
   bool synthetic = false; ///< the weights were made by the formula (make-checkpoint says so)
+  bool cloning = true;    ///< the modules that turn a clip into a voice were trained
   T3Config t3;
   FlowConfig flow;
   HiftConfig hift;
@@ -91,8 +92,8 @@ struct Config {
 
   /// Reads @p checkpoint/config.json; the published full-size dimensions when there is none.
   /// @throws std::runtime_error naming file and field: not JSON, a wrong type, a value out of range, a missing or an
-  /// unknown field (keys beginning with "_" are comments, "synthetic" may be missing), fields that contradict each
-  /// other, a variant that is not supported.
+  /// unknown field (keys beginning with "_" are comments, "synthetic" and "cloning" may be missing), fields that
+  /// contradict each other, a variant that is not supported.
   static Config load(const std::filesystem::path& checkpoint);
 
   /// The text of a config.json with every field, in the reference goldens' naming.
