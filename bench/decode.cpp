@@ -38,7 +38,9 @@ struct Model {
         t3(config.t3, engine::StateDict::from_safetensors(options.checkpoint / "t3_cfg.safetensors", device),
            dtype_of(options, device)),
         tokenizer(cb::load_english_tokenizer(options.checkpoint, config.t3)),
-        voice(std::make_shared<const cb::Voice>(cb::Voice::from_conds(options.checkpoint / "conds.pt", device))) {}
+        voice(
+            std::make_shared<const cb::Voice>(cb::Voice::from_conds(options.checkpoint / "conds.pt", config, device))) {
+  }
   cb::Config config;
   cb::T3 t3;
   engine::BpeTokenizer tokenizer;

@@ -80,7 +80,7 @@ public:
 
 private:
   [[nodiscard]] cb::SpeakerPrompt prompt(double seconds) const {
-    return cb::Voice::from_conds(options_.checkpoint / "conds.pt", device_, seconds).prompt;
+    return cb::Voice::from_conds(options_.checkpoint / "conds.pt", config_, device_, seconds).prompt;
   }
 
   /// Utterances @p first … @p end - 1 together.

@@ -108,7 +108,7 @@ void bench_synthesis(const Options& options) {
   cb::S3Gen s3gen(config.flow, config.hift,
                   engine::StateDict::from_safetensors(options.checkpoint / "s3gen.safetensors", device),
                   {.half_precision = device.is_cuda() && options.dtype != "fp32", .cfm_fp8 = options.cfm_fp8});
-  const auto voice = cb::Voice::from_conds(options.checkpoint / "conds.pt", device, options.prompt_seconds);
+  const auto voice = cb::Voice::from_conds(options.checkpoint / "conds.pt", config, device, options.prompt_seconds);
   const auto workload = make_workload(options.utterances, longest_tokens(config));
   std::vector<cb::SynthesisRequest> requests;
   for (const BenchUtterance& u : workload) {

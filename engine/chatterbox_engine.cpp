@@ -177,10 +177,11 @@ Engine::Impl::Impl(const EngineOptions& options)
   if (options.cfm_fp8) {
     info_.dtype += ", CFM fp8";
   }
-  const std::int64_t typical_frames = num_frames(*voices_.at("default"), typical_tokens);
+  const std::int64_t typical_frames = num_frames(*longest_voice(), typical_tokens);
   info_.synthesis_batch = static_cast<int>(
       std::clamp<std::int64_t>(synthesis_frames_ / typical_frames, 1, static_cast<std::int64_t>(synthesis_batch_)));
   info_.synthetic = config_.synthetic;
+  info_.cloning = config_.cloning;
   info_.weights_hash = weights_hash.get();
   for (const auto& [name, voice] : voices_) {
     info_.voices.push_back(name);
@@ -238,8 +239,22 @@ void Engine::Impl::load_models(const EngineOptions& options, bool half) {
 }
 
 void Engine::Impl::load_voices(const EngineOptions& options) {
-  voices_["default"] = std::make_shared<const chatterbox::Voice>(
-      chatterbox::Voice::from_conds(options.checkpoint / "conds.pt", device_, options.prompt_seconds));
+  const auto load = [&](const std::filesystem::path& file) {
+    return std::make_shared<const chatterbox::Voice>(
+        chatterbox::Voice::from_conds(file, config_, device_, options.prompt_seconds));
+  };
+  voices_["default"] = load(options.checkpoint / "conds.pt");
+  for (const std::filesystem::path& file : chatterbox::voice_files(options.checkpoint)) {
+    voices_[file.stem().string()] = load(file);
+  }
+}
+
+/// The one that takes most of the device's memory.
+const std::shared_ptr<const chatterbox::Voice>& Engine::Impl::longest_voice() const {
+  const auto frames = [](const auto& entry) { return entry.second->prompt.prompt_feat.size(0); };
+  return std::max_element(voices_.begin(), voices_.end(),
+                          [&](const auto& a, const auto& b) { return frames(a) < frames(b); })
+      ->second;
 }
 
 bool Engine::Impl::use_bf16(const EngineOptions& options) const {
@@ -270,7 +285,7 @@ void Engine::Impl::start_decoder(const EngineOptions& options, bool half) {
   const TrialResult fit = fit_to_memory({.t3 = *t3_,
                                          .s3gen = *s3gen_,
                                          .decoder = *decoder_,
-                                         .voice = voices_.at("default"),
+                                         .voice = longest_voice(),
                                          .synthesis_batch = synthesis_batch_,
                                          .longest_tokens = longest_tokens,
                                          .page_bytes = page_bytes(),
@@ -279,7 +294,7 @@ void Engine::Impl::start_decoder(const EngineOptions& options, bool half) {
                                         options.gpu_memory_fraction);
   synthesis_frames_ = fit.synthesis_frames;
   if (s3gen_->pads()) { // no more than were tried
-    const std::int64_t longest = num_frames(*voices_.at("default"), longest_tokens);
+    const std::int64_t longest = num_frames(*longest_voice(), longest_tokens);
     synthesis_batch_ = std::min(synthesis_batch_, static_cast<std::size_t>(synthesis_frames_ / longest));
   }
   info_.memory = fit.plan;

@@ -65,6 +65,7 @@ private:
   void check_budget(const EngineOptions& options, bool half) const;
   void load_models(const EngineOptions& options, bool half);
   void load_voices(const EngineOptions& options);
+  [[nodiscard]] const std::shared_ptr<const chatterbox::Voice>& longest_voice() const;
   [[nodiscard]] bool use_bf16(const EngineOptions& options) const;
   void start_decoder(const EngineOptions& options, bool half);
   [[nodiscard]] std::int64_t page_bytes() const;

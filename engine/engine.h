@@ -50,10 +50,12 @@ public:
 };
 
 struct EngineOptions {
-  std::filesystem::path checkpoint; ///< folder with t3_cfg.safetensors, s3gen.safetensors, tokenizer.json, conds.pt
-  std::string device = "cpu";       ///< "cpu", "cuda" or "cuda:N". CUDA that is missing is an error, never a CPU run
-  std::string dtype = "auto";       ///< "fp32", "bf16" (GPU; T3 alone on a CPU with AMX) or "auto": where it can
-  std::string kv_dtype = "bf16";    ///< T3's keys and values on a GPU in bf16: "bf16", or "fp8", faster and less exact
+  /// Folder with t3_cfg.safetensors, s3gen.safetensors, tokenizer.json, conds.pt (the voice "default"), and perhaps
+  /// config.json and further voices, voices/NAME.pt.
+  std::filesystem::path checkpoint;
+  std::string device = "cpu";    ///< "cpu", "cuda" or "cuda:N". CUDA that is missing is an error, never a CPU run
+  std::string dtype = "auto";    ///< "fp32", "bf16" (GPU; T3 alone on a CPU with AMX) or "auto": where it can
+  std::string kv_dtype = "bf16"; ///< T3's keys and values on a GPU in bf16: "bf16", or "fp8", faster and less exact
   bool cfm_fp8 = false; ///< the flow's transformer blocks multiply in 8 bits, on Hopper in bf16: faster and less exact
   double prompt_seconds = 10; ///< of the voice's clip that S3Gen continues from; [3, 10]: less is faster and less alike
   int max_batch = 0;          ///< utterances decoded together at most; 0: by device and memory
@@ -75,7 +77,8 @@ struct EngineInfo {
   MemoryPlan memory;      ///< of the GPU; zeros on the CPU
   bool synthetic = false; ///< weights made by the formula: audio is noise, lengths are predictions
   Hash128 weights_hash;
-  std::vector<std::string> voices; ///< names that Utterance::voice may carry; "default" is the built-in one
+  std::vector<std::string> voices; ///< names that Utterance::voice may carry; "default" is always there
+  bool cloning = true;             ///< false: the checkpoint declares that no voice can be made from a clip
 };
 
 /// Counters since load; monotonic, readable from any thread.

@@ -86,7 +86,7 @@ struct Subject {
   [[nodiscard]] ForcedUtterances utterances(const T3& model, int steps) const {
     const auto folder = checkpoint.empty() ? data_dir() / "checkpoints/tiny-english" : checkpoint;
     const auto tokenizer = engine::chatterbox::load_english_tokenizer(folder, config.t3);
-    const Voice voice = Voice::from_conds(folder / "conds.pt", test_device());
+    const Voice voice = Voice::from_conds(folder / "conds.pt", config, test_device());
     const at::Tensor conditioning = model.condition(voice.speaker_emb, voice.prompt_speech_tokens, voice.exaggeration);
     ForcedUtterances result{{}, steps};
     for (const char* text : texts) {

@@ -1,10 +1,12 @@
 // The engine behind its door: everything the source hands out is delivered once, in any order; bad utterances fail
 // alone; cancel and stop; the same utterance gives the same samples in any company; errors name files and fields.
 #include "engine/device.h"
+#include "engine/models/chatterbox/synthetic_voice.h"
 #include "engine/models/chatterbox/voice.h"
 #include "tests/engine/engine_run.h"
 #include "tests/engine/golden.h"
 #include "tests/engine/temp_dir.h"
+#include "tests/engine/tiny_config.h"
 
 #include <ATen/ATen.h>
 #include <algorithm>
@@ -275,10 +277,11 @@ TEST(EngineLoad, ArithmeticIsWhatWasAskedForOrWhatTheCpuDoesFast) {
 }
 
 TEST(EngineLoad, APromptMayBeCutAndIsThenAnotherVoice) {
+  using engine::chatterbox::Conditionals;
   using engine::chatterbox::Voice;
-  const auto conds = tiny_checkpoint() / "conds.pt";
-  const Voice whole = Voice::from_conds(conds, at::kCPU);
-  const Voice cut = Voice::from_conds(conds, at::kCPU, 0.4);
+  const auto conditionals = Conditionals::read(tiny_checkpoint() / "conds.pt");
+  const Voice whole = Voice::from(conditionals, at::kCPU);
+  const Voice cut = Voice::from(conditionals, at::kCPU, 0.4);
   EXPECT_EQ(cut.prompt.prompt_token.size(0), 10);
   EXPECT_TRUE(at::equal(cut.prompt.prompt_token, whole.prompt.prompt_token.narrow(0, 0, 10)));
   EXPECT_TRUE(at::equal(cut.prompt.prompt_feat, whole.prompt.prompt_feat.narrow(0, 0, 20)));
@@ -289,6 +292,107 @@ TEST(EngineLoad, APromptMayBeCutAndIsThenAnotherVoice) {
     options.prompt_seconds = seconds;
     EXPECT_THROW(Engine::load(options), std::invalid_argument) << seconds;
   }
+}
+
+/// A copy of the tiny checkpoint to which voices can be added.
+class EngineVoices : public testing::Test {
+protected:
+  EngineVoices() {
+    options_.checkpoint = dir_.path() / "copy";
+    std::filesystem::copy(tiny_checkpoint(), options_.checkpoint);
+  }
+  void add_voice(const std::string& file, const std::string& content) {
+    std::filesystem::create_directories(options_.checkpoint / "voices");
+    write_file(options_.checkpoint / "voices" / file, content);
+  }
+  static std::string other_voice() {
+    const std::vector<char> voice = engine::chatterbox::make_synthetic_voice(tiny_config());
+    return {voice.begin(), voice.end()};
+  }
+
+  const TempDir dir_;
+  EngineOptions options_ = tiny_options();
+};
+
+TEST_F(EngineVoices, EveryUtteranceOfABatchSoundsAsItsVoiceSoundsAlone) {
+  add_voice("other.pt", other_voice());
+  const auto engine = Engine::load(options_);
+  EXPECT_EQ(engine->info().voices, (std::vector<std::string>{"default", "other"}));
+  auto list = some_utterances(10);
+  for (Utterance& u : list) {
+    u.voice = u.id % 3 == 1 ? "other" : "default";
+    u.key = engine->utterance_key(u.text, "en", u.voice, 0);
+  }
+  const auto together = render(*engine, list);
+  for (const Utterance& u : list) {
+    EXPECT_EQ(render(*engine, {u}).at(u.id).samples, together.at(u.id).samples) << u.id;
+  }
+}
+
+TEST_F(EngineVoices, TheSameTextInAnotherVoiceIsOtherAudioUnderAnotherName) {
+  add_voice("other.pt", other_voice());
+  const auto engine = Engine::load(options_);
+  Utterance mine = some_utterances(1).front();
+  Utterance theirs = mine;
+  theirs.voice = "other";
+  EXPECT_NE(engine->chunk_key(mine), engine->chunk_key(theirs));
+  EXPECT_NE(engine->utterance_key(mine.text, "en", "default", 0), engine->utterance_key(mine.text, "en", "other", 0));
+  EXPECT_NE(render(*engine, {mine}).at(0).samples, render(*engine, {theirs}).at(0).samples);
+}
+
+TEST_F(EngineVoices, AnUnknownOneIsAnErrorThatNamesTheKnownOnes) {
+  add_voice("anna.pt", other_voice());
+  add_voice("README", "not a voice");
+  const auto engine = Engine::load(options_);
+  EXPECT_CONTAINS(message_of([&] { (void)engine->voice_hash("berta"); }),
+                  "voice \"berta\" does not exist (there are: anna, default)");
+}
+
+TEST_F(EngineVoices, AFileThatIsNoneOfThisModelIsAnErrorThatNamesItAndTheField) {
+  add_voice("de fault.pt", other_voice());
+  EXPECT_CONTAINS(load_error(options_), "voices/de fault.pt: a voice's name is");
+  std::filesystem::remove_all(options_.checkpoint / "voices");
+  add_voice("default.pt", other_voice());
+  EXPECT_CONTAINS(load_error(options_), "voices/default.pt: the voice \"default\" is the checkpoint's conds.pt");
+  std::filesystem::remove_all(options_.checkpoint / "voices");
+  add_voice("other.pt", "not a zip archive");
+  EXPECT_CONTAINS(load_error(options_), "voices/other.pt: not a PyTorch archive");
+}
+
+TEST_F(EngineVoices, ConditionalsThatDoNotSuitTheModelAreNamed) {
+  using engine::chatterbox::Conditionals;
+  const auto good = Conditionals::read(options_.checkpoint / "conds.pt");
+  const auto error_of = [&](const std::function<void(Conditionals&)>& change) {
+    Conditionals changed = good;
+    change(changed);
+    return message_of([&] { changed.check(tiny_config()); });
+  };
+  EXPECT_EQ(error_of([](Conditionals&) {}), "");
+  EXPECT_CONTAINS(error_of([](Conditionals& c) { c.speaker_emb = at::zeros({192}); }),
+                  "t3.speaker_emb has 192 numbers (expected 256)");
+  EXPECT_CONTAINS(error_of([](Conditionals& c) { c.prompt_speech_tokens = at::zeros({151}, at::kLong); }),
+                  "t3.cond_prompt_speech_tokens has 151 tokens (expected at most 150)");
+  EXPECT_CONTAINS(error_of([](Conditionals& c) { c.prompt_speech_tokens = at::full({2}, 6561, at::kLong); }),
+                  "t3.cond_prompt_speech_tokens holds speech token 6561, which is outside [0, 6561)");
+  EXPECT_CONTAINS(error_of([](Conditionals& c) { c.prompt.prompt_token = at::full({2}, -1, at::kLong); }),
+                  "gen.prompt_token holds speech token -1");
+  EXPECT_CONTAINS(error_of([](Conditionals& c) { c.prompt.prompt_feat = c.prompt.prompt_feat.narrow(0, 1, 2); }),
+                  "gen.prompt_feat has 2 frames (expected ");
+  EXPECT_CONTAINS(error_of([](Conditionals& c) {
+                    c.prompt.prompt_feat = at::zeros({4, 100});
+                  }),
+                  "gen.prompt_feat has 100 channels (expected 80)");
+  EXPECT_CONTAINS(error_of([](Conditionals& c) { c.prompt.embedding = at::zeros({256}); }),
+                  "gen.embedding has 256 numbers (expected 192)");
+}
+
+TEST_F(EngineVoices, ACheckpointMayDeclareThatItCannotClone) {
+  EXPECT_TRUE(Engine::load(options_)->info().cloning);
+  const std::string config = read_file(options_.checkpoint / "config.json");
+  const std::size_t declared = config.find("\"cloning\": true");
+  ASSERT_NE(declared, std::string::npos) << config;
+  write_file(options_.checkpoint / "config.json", std::string(config).replace(declared, 15, "\"cloning\": false"));
+  EXPECT_FALSE(Engine::load(options_)->info().cloning);
 }
 
 TEST(EngineLoad, EightBitsNeedAGpuInBf16) {

@@ -14,8 +14,8 @@ inline const engine::chatterbox::T3& tiny_t3() {
 }
 
 inline std::shared_ptr<const engine::chatterbox::Voice> tiny_voice() {
-  static const auto voice = std::make_shared<const engine::chatterbox::Voice>(
-      engine::chatterbox::Voice::from_conds(data_dir() / "checkpoints/tiny-english/conds.pt", test_device()));
+  static const auto voice = std::make_shared<const engine::chatterbox::Voice>(engine::chatterbox::Voice::from_conds(
+      data_dir() / "checkpoints/tiny-english/conds.pt", tiny_config(), test_device()));
   return voice;
 }
 
