@@ -73,6 +73,10 @@ void read_queue(ConfigSection section, QueueConfig& queue) {
 }
 
 void read_audio(ConfigSection section, AudioConfig& audio) {
+  section.read("voice", audio.voice);
+  if (!std::regex_match(audio.voice, std::regex("[A-Za-z0-9_.-]{1,128}"))) {
+    section.reject("voice", "a name: 1 to 128 of A-Z a-z 0-9 _ . -");
+  }
   section.read("bitrate_kbps", audio.mp3.bitrate_kbps, 1, int_max);
   section.read("quality", audio.mp3.quality, 0, 9);
   section.read("encoder_threads", audio.encoder_threads, 0, 1024);
@@ -152,10 +156,11 @@ std::string describe(const Config& config) {
       << "\ncpu_threads = " << engine.cpu_threads << "\n\n[queue]\nheartbeat_s = " << queue.heartbeat_s
       << "\nlease_s = " << queue.lease_s << "\nmax_jobs = " << queue.max_jobs
       << "\nextra_high_jobs = " << queue.extra_high_jobs << "\ndrain_seconds = " << queue.drain_seconds
-      << "\n\n[audio]\nbitrate_kbps = " << audio.mp3.bitrate_kbps << "\nquality = " << audio.mp3.quality
-      << "\nencoder_threads = " << audio.encoder_threads << "\npauses = { sentence_s = " << audio.pauses.sentence_s
-      << ", paragraph_s = " << audio.pauses.paragraph_s << ", scene_s = " << audio.pauses.scene_s
-      << ", chapter_s = " << audio.pauses.chapter_s << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
+      << "\n\n[audio]\nvoice = " << quoted(audio.voice) << "\nbitrate_kbps = " << audio.mp3.bitrate_kbps
+      << "\nquality = " << audio.mp3.quality << "\nencoder_threads = " << audio.encoder_threads
+      << "\npauses = { sentence_s = " << audio.pauses.sentence_s << ", paragraph_s = " << audio.pauses.paragraph_s
+      << ", scene_s = " << audio.pauses.scene_s << ", chapter_s = " << audio.pauses.chapter_s
+      << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
   return out.str();
 }
 

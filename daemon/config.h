@@ -42,7 +42,8 @@ struct QueueConfig {
 };
 
 struct AudioConfig {
-  int encoder_threads = 0; ///< 0: by the number of cores
+  int encoder_threads = 0;       ///< 0: by the number of cores
+  std::string voice = "default"; ///< of jobs that name none
   storage::Mp3Settings mp3;
   jobs::Pauses pauses;
 };

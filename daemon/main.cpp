@@ -14,8 +14,10 @@
 #include "storage/local_storage.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <fmt/format.h>
 #include <iostream>
 #include <optional>
 #include <spdlog/spdlog.h>
@@ -41,7 +43,8 @@ void describe_render(CLI::App& render, CommandLine& line) {
   render.add_option("book", line.render.input, "The text to read (.txt)")->required();
   render.add_option("-o,--output", line.render.output, "The MP3 to write")->required();
   render.add_option("--model", line.engine.checkpoint, "Checkpoint folder (default: the embedded synthetic one)");
-  render.add_option("--voice", line.render.book.voice, "Voice to read with")->capture_default_str();
+  render.add_option("--voice", line.render.book.voice, "One of the model's voices: default, or NAME of voices/NAME.pt")
+      ->capture_default_str();
   render.add_option("--seed", line.render.book.params.seed, "Other numbers give other takes")->capture_default_str();
   render.add_option("--device", line.engine.device, "cpu, cuda, cuda:N, several GPUs with commas between them, or all")
       ->capture_default_str();
@@ -79,6 +82,14 @@ std::unique_ptr<daemon::Renderer> load_engine(engine::EngineOptions options) {
   spdlog::info("model {} from '{}' on {}, {}, batch {}{}", info.model, options.checkpoint.string(), info.device,
                info.dtype, info.max_batch, info.synthetic ? std::string(", ") + daemon::synthetic_notice : "");
   return renderer;
+}
+
+/// @throws ConfigError
+void check_voice(const std::string& config, const std::string& voice, const engine::EngineInfo& info) {
+  if (std::ranges::find(info.voices, voice) == info.voices.end()) {
+    throw daemon::ConfigError(fmt::format("{}: audio.voice: \"{}\" does not exist (there are: {})", config, voice,
+                                          fmt::join(info.voices, ", ")));
+  }
 }
 
 jobs::RedisQueueSettings queue_settings(const daemon::Config& config) {
@@ -166,17 +177,19 @@ int run_daemon(const CommandLine& line) {
   std::optional<daemon::TimeoutExtender> extender(systemd);
   const std::unique_ptr<daemon::Renderer> renderer = load_engine(config.engine);
   extender.reset();
+  check_voice(line.config, config.audio.voice, renderer->info());
 
-  daemon::RenderService service({.queue = queue,
-                                 .connect_queue = [&queue] { return queue.connect(); },
-                                 .renderer = *renderer,
-                                 .store = store,
-                                 .storage = storage,
-                                 .manager = systemd,
-                                 .encoders = encoders},
-                                {.defaults = {.mp3 = config.audio.mp3, .pauses = config.audio.pauses},
-                                 .heartbeat = milliseconds(config.queue.heartbeat_s),
-                                 .limits = limits_of(config)});
+  daemon::RenderService service(
+      {.queue = queue,
+       .connect_queue = [&queue] { return queue.connect(); },
+       .renderer = *renderer,
+       .store = store,
+       .storage = storage,
+       .manager = systemd,
+       .encoders = encoders},
+      {.defaults = {.voice = config.audio.voice, .mp3 = config.audio.mp3, .pauses = config.audio.pauses},
+       .heartbeat = milliseconds(config.queue.heartbeat_s),
+       .limits = limits_of(config)});
   systemd.ready();
   const ServiceSignals::Attachment attachment(signals, service);
   service.run(signals.stop_token());

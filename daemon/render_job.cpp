@@ -177,7 +177,7 @@ BookRequest RenderJob::make_request() const {
   const jobs::Job& job = claimed_.job;
   BookRequest request;
   request.document = read_document();
-  request.options = {.voice = job.voice,
+  request.options = {.voice = job.voice.empty() ? with_.defaults.voice : job.voice,
                      .language = job.language,
                      .params = job.params,
                      .pauses = merge(job.pauses, with_.defaults.pauses),

@@ -24,6 +24,7 @@ namespace audiobookd::daemon {
 
 /// What a job takes where it does not say otherwise.
 struct JobDefaults {
+  std::string voice = "default";
   storage::Mp3Settings mp3;
   jobs::Pauses pauses;
 };

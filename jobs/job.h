@@ -93,8 +93,8 @@ struct Job {
   std::string title;
   std::string author;
   std::string language = "en"; ///< BCP 47
-  std::string voice = "default";
-  std::string model; ///< empty: whatever the daemon has loaded
+  std::string voice;           ///< empty: the daemon's default
+  std::string model;           ///< empty: whatever the daemon has loaded
   JobParams params;
   JobFormat format;
   JobPauses pauses;

@@ -118,6 +118,8 @@ TEST(Config, MistakesAreNamedWithFileLineAndKey) {
   EXPECT_EQ(error_of("redis = 3\n" + base), ":1: redis: expected a table, found 3");
   EXPECT_TRUE(error_of(base + "[queue\n").starts_with(":5: ")) << error_of(base + "[queue\n");
   EXPECT_TRUE(error_of(base + "[audio]\nbitrate_kbps = 65\n").starts_with(": audio: "));
+  EXPECT_EQ(error_of(base + "[audio]\nvoice = '../anna'\n"),
+            ":6: audio.voice: expected a name: 1 to 128 of A-Z a-z 0-9 _ . -, found '../anna'");
   EXPECT_EQ(error_of(base + "[queue]\nheartbeat_s = 20\n"),
             ": queue: lease_s must be at least three times heartbeat_s");
 }

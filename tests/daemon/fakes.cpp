@@ -37,7 +37,7 @@ FakeRenderer::FakeRenderer() {
   info_.device = "cpu";
   info_.dtype = "fp32";
   info_.max_batch = 4;
-  info_.voices = {"default"};
+  info_.voices = {"default", "narrator"};
 }
 
 void FakeRenderer::run(engine::WorkSource& source, engine::Sink& sink, std::stop_token stop) {
@@ -118,7 +118,7 @@ int FakeRenderer::predict_tokens(std::string_view text) const { return 1 + stati
 
 engine::Hash128 FakeRenderer::utterance_key(std::string_view text, std::string_view language, std::string_view voice,
                                             int occurrence) const {
-  if (voice != "default") {
+  if (std::ranges::find(info_.voices, voice) == info_.voices.end()) {
     throw std::invalid_argument("voice '" + std::string(voice) + "' does not exist");
   }
   return engine::HashBuilder().add(text).add(language).add(voice).add(std::uint64_t(occurrence)).finish();

@@ -142,6 +142,8 @@ TEST_F(RedisDaemon, AJobThatCannotBeRenderedIsDeadWithItsReasonAndTheDaemonGoesO
       {"escapes", {R"("input":"a.txt","output":"/tmp/a.mp3")", "output"}},
       {"linked", {R"("input":"link.txt","output":"a.mp3")", "through a symbolic link"}},
       {"missing", {R"("input":"a.txt","output":"a.mp3")", "a.txt': No such file or directory"}},
+      {"nobody",
+       {R"("text":"Hello.","output":"a.mp3","voice":"nobody")", "\"nobody\" does not exist (there are: default"}},
   };
   for (const auto& [id, mistake] : mistakes) {
     add("normal", R"({"id":")" + id + "\"," + mistake.first + "}");

@@ -137,6 +137,23 @@ TEST_F(RenderJobTest, WhatAPersonMustChangeIsPermanent) {
   EXPECT_NE(error_of("e", [](auto& j) { j.format.bitrate_kbps = 65; }).find("65"), std::string::npos);
 }
 
+TEST_F(RenderJobTest, AJobThatNamesNoVoiceIsReadInTheDaemonsDefault) {
+  const auto voice_of = [this](const jobs::Job& wanted) {
+    const auto record = run(wanted);
+    EXPECT_EQ(record.state, "done") << record.error;
+    return nlohmann::json::parse(record.result).at("voice").get<std::string>();
+  };
+  EXPECT_EQ(voice_of(job()), "default");
+  surroundings_.defaults.voice = "narrator";
+  jobs::Job second = job();
+  second.id = "second";
+  second.if_exists = jobs::IfExists::replace;
+  EXPECT_EQ(voice_of(second), "narrator");
+  second.id = "third";
+  second.voice = "default";
+  EXPECT_EQ(voice_of(second), "default");
+}
+
 TEST_F(RenderJobTest, AFullDiskIsTransientAndPublishesNothing) {
   storage_.is_full = true;
   const auto record = run(job());

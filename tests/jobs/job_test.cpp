@@ -35,7 +35,7 @@ TEST(Job, MinimalJobGetsDefaultsAndTheEntryIdAsName) {
   EXPECT_EQ(job.if_exists, IfExists::fail);
   EXPECT_EQ(job.job_class, JobClass::book);
   EXPECT_EQ(job.language, "en");
-  EXPECT_EQ(job.voice, "default");
+  EXPECT_EQ(job.voice, "");
   EXPECT_EQ(job.max_attempts, 3);
   EXPECT_FALSE(job.not_before_s);
   EXPECT_FALSE(job.params.temperature);
