@@ -15,7 +15,8 @@ from . import audio
 from .checkpoint import Checkpoint
 from .encoders import encode_clip
 from .presets import SAMPLES_PER_TOKEN
-from .recogniser import choice_grammar, coverage, pronounceable, recognise, words_of
+from .recogniser import coverage, recognise
+from .sphinx import choice_grammar, pronounceable, words_of
 from .teachers import HELD_OUT, Programs, read_aloud, voice_named
 from .text_norm import punc_norm
 from .texts import Corpus, clean

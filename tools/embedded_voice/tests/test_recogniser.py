@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from embedded_voice.evaluate import near_misses, passages, pitch_and_envelope, voice_distance, warped_distance
-from embedded_voice.recogniser import choice_grammar, recognise, skip_grammar, words_of
+from embedded_voice.recogniser import recognise
+from embedded_voice.sphinx import choice_grammar, skip_grammar, words_of
 from embedded_voice.teachers import Programs, read_aloud, voice_named
 
 needs_programs = pytest.mark.skipif(
