@@ -37,6 +37,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     export = add("export", "write the checkpoint folder")
     stage_arguments(export)
     export.add_argument("--to", type=Path, required=True)
+    export.add_argument("--no-cloning", action="store_true", help="declare that no voice can be made from a clip")
     pack = add("pack", "collect what the training machine lacks")
     pack.add_argument("bundle", type=Path)
     out, back = add("carry-out", "states as slices of 15 MiB"), add("carry-in", "states from slices")
@@ -120,7 +121,7 @@ def run_stage(options) -> None:
     elif options.command == "tokens":
         encode_shards(run)
     elif options.command == "export":
-        export(run, options.to)
+        export(run, options.to, cloning=not options.no_cloning)
     else:
         run_training_stage(run, options.command)
 

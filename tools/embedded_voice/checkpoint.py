@@ -45,10 +45,10 @@ def tensors(t3: T3, flow: Flow, hift: HiFT, encoders: Encoders) -> dict[str, dic
             "ve.safetensors": stored(encoders.ve.state_dict())}  # fmt: skip
 
 
-def write(folder: Path, dims: Dims, files: dict[str, dict[str, Tensor]]) -> None:
-    """All but the voices."""
+def write(folder: Path, dims: Dims, files: dict[str, dict[str, Tensor]], cloning: bool = True) -> None:
+    """All but the voices. @p cloning: whether a clip becomes a voice that resembles it, which the engine believes."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(dims.config(), indent=1) + "\n")
+    (folder / "config.json").write_text(json.dumps(dims.config() | {"cloning": cloning}, indent=1) + "\n")
     (folder / "tokenizer.json").write_text(tokenizer_json())
     for name, values in files.items():
         save_file(values, folder / name, metadata={"format": "pt"})

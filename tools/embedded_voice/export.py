@@ -22,7 +22,7 @@ def parameter_count(files: dict[str, dict[str, torch.Tensor]]) -> int:
     return sum(v.numel() for values in files.values() for v in values.values() if v.is_floating_point())
 
 
-def export(run: Run, folder: Path) -> None:
+def export(run: Run, folder: Path, cloning: bool = True) -> None:
     """Throws when a stage has no state or the checkpoint is larger than it may be."""
     d = run.preset.dims
     parts = {"t3": T3(d), "flow": Flow(d), "hift": HiFT(d), "encoders": Encoders(d)}
@@ -32,7 +32,7 @@ def export(run: Run, folder: Path) -> None:
     files = tensors(**parts)
     if parameter_count(files) > MAX_PARAMETERS:
         raise ValueError(f"{parameter_count(files)} parameters: more than {MAX_PARAMETERS}")
-    write(folder, d, files)
+    write(folder, d, files, cloning)
     # The voices come from the weights as stored, which is what a clone of the same clip will get.
     programs, checkpoint = Programs(), Checkpoint(folder)
     for file, teacher in BUILT_IN.items():

@@ -61,6 +61,12 @@ def test_config_has_the_fields_of_the_engines_own():
     assert config["t3_hidden_size"] == config["t3_num_heads"] * config["t3_head_dim"]
 
 
+def test_a_checkpoint_says_whether_it_clones(tmp_path):
+    for cloning in (True, False):
+        write(tmp_path, PRESETS["toy"].dims, {}, cloning)
+        assert json.loads((tmp_path / "config.json").read_text())["cloning"] is cloning
+
+
 def test_the_embedded_preset_is_small_enough():
     assert parameter_count(tensors(**modules(PRESETS["embedded"].dims))) <= MAX_PARAMETERS
 
