@@ -27,6 +27,7 @@ using chatterbox::DecodeResult;
 constexpr int max_new_tokens = 1000;                // of the reference
 constexpr int typical_positions = 640;              // an utterance of 16 s with its prompt, and room to run over
 constexpr std::int64_t cpu_cache_bytes = 2LL << 30; // KV cache on the CPU at most, by default
+constexpr int most_synthesis_workers = 4;           // each takes about 200 MB with the published dimensions
 constexpr int rows_of_utterance = 2;                // the conditional and the unconditional one
 constexpr int typical_tokens = 400;                 // of an utterance of 16 s
 constexpr int urgent_share = 32;                    // of the decoder's places, one is kept free for urgent utterances
@@ -149,8 +150,11 @@ Engine::Impl::Impl(const EngineOptions& options)
   check_options(options);
   const int threads = threads_of(options);
   decode_threads_ = device_.is_cuda() ? 1 : std::max(1, threads / 2);
-  synthesis_threads_ = device_.is_cuda() ? 1 : std::max(1, threads - threads / 2);
-  // On the CPU utterances are synthesised one by one: then an utterance's samples are the same in any company.
+  // On the CPU utterances are synthesised one by one: then an utterance's samples are the same in any company. Several
+  // of them beside each other make better use of the cores than several cores for one, and as synthesis takes longer
+  // than decoding, it may have all cores: the queue between them lets decoding pause.
+  synthesis_workers_ = device_.is_cuda() ? 1 : std::min(threads, most_synthesis_workers);
+  synthesis_threads_ = device_.is_cuda() ? 1 : threads / synthesis_workers_;
   synthesis_batch_ = options.synthesis_batch > 0 ? static_cast<std::size_t>(options.synthesis_batch)
                      : device_.is_cuda()         ? 64
                                                  : 1;
@@ -391,14 +395,19 @@ void Engine::Impl::run(WorkSource& source, Sink& sink, const std::stop_token& st
   }
   Session session{source, sink, synthesis};
   const std::stop_callback wake_on_stop(stop, [this] { notify(); });
-  struct Closer { // joins the synthesis thread on every way out
+  struct Workers { // joins the synthesis threads on every way out
     SynthesisQueue& queue;
-    std::thread thread;
-    ~Closer() {
+    std::vector<std::thread> threads{};
+    ~Workers() {
       queue.close();
-      thread.join();
+      for (std::thread& thread : threads) {
+        thread.join();
+      }
     }
-  } closer{synthesis, std::thread([this, &synthesis, &sink] { synthesise(synthesis, sink); })};
+  } workers{synthesis};
+  for (int i = 0; i < synthesis_workers_; ++i) {
+    workers.threads.emplace_back([this, &synthesis, &sink] { synthesise(synthesis, sink); });
+  }
 
   for (;;) {
     apply_cancellations(session);
@@ -651,7 +660,7 @@ bool Engine::Impl::take_if_open(UtteranceId id) {
   return !cancelled;
 }
 
-// ------------------------------------------------------------------------------------------- the synthesis thread
+// ------------------------------------------------------------------------------------------ the synthesis threads
 
 void Engine::Impl::synthesise(SynthesisQueue& queue, Sink& sink) noexcept {
   try {
@@ -660,7 +669,7 @@ void Engine::Impl::synthesise(SynthesisQueue& queue, Sink& sink) noexcept {
   } catch (...) {
     {
       const std::lock_guard lock(mutex_);
-      failure_ = std::current_exception();
+      failure_ = failure_ ? failure_ : std::current_exception();
     }
     notify();
   }
@@ -671,7 +680,8 @@ void Engine::Impl::synthesise(SynthesisQueue& queue, Sink& sink) noexcept {
 void Engine::Impl::synthesise_all(SynthesisQueue& queue, Sink& sink) {
   std::optional<Started> started;
   for (std::vector<SynthesisTask> taken;;) {
-    if (started && started->tasks.front().urgent) { // nothing else comes before its delivery
+    // Nothing comes before the delivery of urgent ones, and the CPU is done already.
+    if (started && (started->tasks.front().urgent || device_.is_cpu())) {
       deliver(*started, queue, sink);
       started.reset();
     } else if (started) {

@@ -1,8 +1,9 @@
-// The Chatterbox implementation behind engine.h: decoding on the engine thread, synthesis on a thread of its own.
+// The Chatterbox implementation behind engine.h: decoding on the engine thread, synthesis on a thread of its own, or on
+// several where the device is the CPU.
 //
 //   source -> waiting -> Decoder (T3) -> SynthesisQueue -> S3Gen -> sink
 //
-// Threads: run() is the decode thread; it starts and joins the synthesis thread. Everything else may be called from
+// Threads: run() is the decode thread; it starts and joins the synthesis threads. Everything else may be called from
 // any thread.
 #pragma once
 
@@ -100,12 +101,13 @@ private:
   at::Device device_;
   chatterbox::Config config_;
   int decode_threads_ = 1;
-  int synthesis_threads_ = 1;
+  int synthesis_workers_ = 1;               // threads that take from the queue; one where the device is a GPU
+  int synthesis_threads_ = 1;               // of arithmetic, for each of these
   at::ScalarType cache_dtype_ = at::kFloat; // of T3's keys and values
   chatterbox::Reserve reserve_;             // of the decoder's places and pages, for urgent utterances
   std::size_t synthesis_batch_ = 1;
   std::int64_t synthesis_frames_ = 0; // in one batch
-  std::size_t synthesis_limit_ = 1;   // of these, those that fitted into memory so far; the synthesis thread's
+  std::size_t synthesis_limit_ = 1;   // of these, those that fitted into memory so far; changed by the only worker
   std::unique_ptr<chatterbox::T3> t3_;
   std::unique_ptr<chatterbox::S3Gen> s3gen_;
   std::unique_ptr<BpeTokenizer> tokenizer_;
@@ -118,7 +120,7 @@ private:
   bool wake_ = false;                          // protected by mutex_, as are all below
   std::unordered_map<UtteranceId, bool> open_; // handed out by the source, not yet delivered; true: cancelled
   bool cancellations_ = false;                 // some entry of open_ became true
-  std::exception_ptr failure_;                 // of the synthesis thread
+  std::exception_ptr failure_;                 // of the first synthesis thread that failed
   EngineStats stats_;
 };
 

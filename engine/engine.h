@@ -33,8 +33,8 @@ public:
   virtual std::vector<Utterance> next_urgent(std::size_t /*free_capacity*/) { return {}; }
 };
 
-/// Where results go. Called on engine threads (decode or synthesis, never both for one utterance at once);
-/// must not block and must not throw.
+/// Where results go. Called on engine threads, several at once but never for one utterance; must not block and must not
+/// throw.
 class Sink {
 public:
   virtual ~Sink() = default;
@@ -62,7 +62,7 @@ struct EngineOptions {
   int synthesis_batch = 0;    ///< utterances in one S3Gen launch at most, fewer where memory is short; 0: by device
   double gpu_memory_fraction = 0.9; ///< of the GPU's memory that may be in use, other programs included; (0, 1]
   std::vector<AttentionHead> alignment_heads; ///< of T3, for Sink::aligned(); none by default, at no cost
-  int cpu_threads = 0;                        ///< threads for CPU arithmetic, shared by both stages; 0: all cores
+  int cpu_threads = 0;                        ///< threads for CPU arithmetic, of either stage at most; 0: all cores
 };
 
 /// What is loaded; constant for the life of the engine.

@@ -1,7 +1,7 @@
 // The queue between decoding and synthesis: utterances whose speech tokens are complete wait here to be synthesised
 // in batches, in the order in which the source handed them out: best first, and a book's beginning before its end.
 //
-// The decode thread pushes, the synthesis thread takes; both may call everything. Finished rows never wait in decode:
+// The decode thread pushes, the synthesis threads take; all may call everything. Finished rows never wait in decode:
 // push() always succeeds, and decode_may_run() tells the decode thread when to pause. Pausing a full batch now and then
 // is better than not refilling it for want of room behind it, as every step of decoding reads all weights.
 #pragma once

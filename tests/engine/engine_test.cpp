@@ -150,7 +150,7 @@ public:
     return arrived_ && free_capacity > 0 ? std::exchange(held_, {}) : std::vector<Utterance>{};
   }
   void finished(UtteranceId id, engine::Waveform waveform) override {
-    finished_before_ += id != urgent_ && waveforms.count(urgent_) == 0 ? 1 : 0; // one synthesis thread
+    finished_before_ += id != urgent_ && waveforms.count(urgent_) == 0 ? 1 : 0; // on the only synthesis thread
     Recorder::finished(id, std::move(waveform));
   }
   [[nodiscard]] int finished_before() const { return finished_before_; }
@@ -171,7 +171,9 @@ private:
 };
 
 TEST(EngineRun, AnUrgentUtteranceOvertakesABatchThatIsFull) {
-  const auto engine = Engine::load(tiny_options());
+  EngineOptions options = tiny_options();
+  options.cpu_threads = 1;
+  const auto engine = Engine::load(options);
   auto others = some_utterances(30);
   for (std::size_t i = 1; i < others.size(); ++i) {
     others[i].forced_tokens = 120; // the first one, of 4 tokens, calls the urgent one

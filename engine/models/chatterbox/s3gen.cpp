@@ -287,6 +287,7 @@ at::Tensor S3Gen::mean_of(const at::Tensor& tokens, const PackedRows& rows) {
     return half_encoder_->encode(tokens, rows);
   }
   const HalfProducts half(half_solver_ != nullptr);
+  const std::lock_guard lock(encoder_mutex_);
   return encoder_.forward(tokens, rows).to(at::kFloat);
 }
 

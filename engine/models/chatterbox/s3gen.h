@@ -1,7 +1,7 @@
 // S3Gen: speech tokens to waveforms for batches of utterances of any lengths, voices and step counts.
 //
 // A batch gives what each utterance alone gives: sequences are packed without padding up to the mel spectrogram and
-// masked after it. Not thread-safe: one synthesize() at a time; no state outlives a call but position tables.
+// masked after it. On the CPU any thread may call it, several at once; on a GPU one at a time.
 // Callers hold an at::InferenceMode guard.
 #pragma once
 
@@ -17,6 +17,7 @@
 #include <ATen/core/Tensor.h>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <variant>
@@ -148,7 +149,8 @@ private:
   FlowConfig config_;
   at::Device device_;
   std::int64_t frames_per_pass_;
-  FlowEncoder encoder_;
+  FlowEncoder encoder_; // protected by encoder_mutex_: extends its position tables
+  std::mutex encoder_mutex_;
   std::unique_ptr<TokenEncoder> half_encoder_; // null: encoder_ itself encodes
   CfmDecoder decoder_;
   std::unique_ptr<const FlowSolver> half_solver_; // null: decoder_ itself solves
