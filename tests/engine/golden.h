@@ -35,6 +35,8 @@ public:
   [[nodiscard]] at::Tensor at(const std::string& key) const;
   /// A copy on test_device().
   [[nodiscard]] at::Tensor on_device(const std::string& key) const { return at(key).to(test_device()); }
+  /// A text of the file's metadata.
+  [[nodiscard]] const std::string& note(const std::string& key) const { return file_.metadata().at(key); }
   /// The distinct parts before the first '.' of keys that end in `.suffix`: "u0", "u1_cfg0", …
   [[nodiscard]] std::vector<std::string> units(const std::string& suffix) const;
 
