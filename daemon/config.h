@@ -51,7 +51,7 @@ struct AudioConfig {
 struct Config {
   RedisConfig redis;
   PathConfig paths;
-  engine::EngineOptions engine; ///< empty checkpoint: the embedded tiny one; device: see is_device_list()
+  engine::EngineOptions engine; ///< empty checkpoint: the embedded voice; device: see is_device_list()
   QueueConfig queue;
   AudioConfig audio;
   std::string log_level = "info"; ///< as spdlog calls them

@@ -42,7 +42,7 @@ struct CommandLine {
 void describe_render(CLI::App& render, CommandLine& line) {
   render.add_option("book", line.render.input, "The text to read (.txt)")->required();
   render.add_option("-o,--output", line.render.output, "The MP3 to write")->required();
-  render.add_option("--model", line.engine.checkpoint, "Checkpoint folder (default: the embedded synthetic one)");
+  render.add_option("--model", line.engine.checkpoint, "Checkpoint folder (default: the embedded voice)");
   render.add_option("--voice", line.render.book.voice, "One of the model's voices: default, or NAME of voices/NAME.pt")
       ->capture_default_str();
   render.add_option("--seed", line.render.book.params.seed, "Other numbers give other takes")->capture_default_str();
@@ -75,7 +75,7 @@ daemon::ServiceLimits limits_of(const daemon::Config& config) {
 std::unique_ptr<daemon::Renderer> load_engine(engine::EngineOptions options) {
   if (options.checkpoint.empty()) {
     spdlog::warn("{}", daemon::embedded_checkpoint_notice);
-    options.checkpoint = daemon::embedded_checkpoint(daemon::cache_folder());
+    options.checkpoint = daemon::embedded_checkpoint();
   }
   auto renderer = daemon::load_renderer(options);
   const engine::EngineInfo& info = renderer->info();

@@ -1,5 +1,8 @@
-// fork and execve.
+// fork and execve; a checkpoint to run with.
 #include "tests/daemon/process.h"
+
+#include "engine/models/chatterbox/make_checkpoint.h"
+#include "tests/daemon/fakes.h"
 
 #include <csignal>
 #include <cstdlib>
@@ -60,6 +63,16 @@ int Process::wait() {
 int Process::end(int number) {
   signal(number);
   return wait();
+}
+
+const std::filesystem::path& tiny_checkpoint() {
+  static const TemporaryFolder folder;
+  static const std::filesystem::path checkpoint = [] {
+    std::filesystem::path path = folder.path() / "tiny";
+    engine::chatterbox::write_checkpoint(engine::chatterbox::Preset::tiny, path);
+    return path;
+  }();
+  return checkpoint;
 }
 
 } // namespace audiobookd::daemon::testing

@@ -29,4 +29,7 @@ private:
   pid_t pid_;
 };
 
+/// The tiny synthetic checkpoint, made once and removed at the end: for what is to be quick and need not be speech.
+[[nodiscard]] const std::filesystem::path& tiny_checkpoint();
+
 } // namespace audiobookd::daemon::testing

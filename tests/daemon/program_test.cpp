@@ -90,6 +90,13 @@ TEST_F(Program, AGpuThatIsMissingIsAnErrorAndNeverARunOnTheCpu) {
   EXPECT_TRUE(has_said("cuda:63")) << said();
 }
 
+TEST_F(Program, ADefaultVoiceThatTheModelDoesNotHaveIsExitStatus2AndNamed) {
+  const fs::path config = configure("[audio]\nvoice = 'nobody'\n");
+  EXPECT_EQ(run({"--config", config}), 2);
+  EXPECT_TRUE(has_said(config.string() + ": audio.voice: \"nobody\" does not exist (there are: default, rms)\n"))
+      << said();
+}
+
 TEST_F(Program, TheJournalGetsALevelInsteadOfATime) {
   const fs::path config = configure("[engine]\ndevice = 'cuda:63'\n"); // ends after its first words
   folder_.write("log", "");
@@ -106,7 +113,8 @@ TEST_F(Program, ABookIsRenderedWithTheEmbeddedCheckpointAndTheSecondTimeNothingI
   const fs::path book = folder_.write("book.txt", "It was late in the evening.\n\nNobody was there any more.\n");
   ASSERT_EQ(run({"render", book, "-o", output_, "--seed", "7"}), 0) << said();
   EXPECT_TRUE(has_said("2 utterances: 2 rendered, 0 reused\n")) << said();
-  EXPECT_TRUE(has_said("warning: synthetic weights: noise\n")) << said();
+  EXPECT_TRUE(has_said("no model is given: reading with the embedded voice")) << said();
+  EXPECT_FALSE(has_said("synthetic")) << said();
   const std::string first = testing::read_file(output_);
 
   EXPECT_EQ(run({"render", book, "-o", output_, "--seed", "7"}), 1);
@@ -119,12 +127,27 @@ TEST_F(Program, ABookIsRenderedWithTheEmbeddedCheckpointAndTheSecondTimeNothingI
   EXPECT_TRUE(has_said("2 utterances: 2 rendered, 0 reused\n")) << "another seed, another take: " << said();
 }
 
+TEST_F(Program, WhatASyntheticCheckpointSpeaksIsCalledNoise) {
+  const fs::path book = folder_.write("book.txt", "It was late in the evening.\n");
+  ASSERT_EQ(run({"render", book, "-o", output_, "--model", testing::tiny_checkpoint()}), 0) << said();
+  EXPECT_TRUE(has_said("warning: synthetic weights: noise\n")) << said();
+}
+
+TEST_F(Program, TheSecondBuiltInVoiceIsAnother) {
+  const fs::path book = folder_.write("book.txt", "It was late in the evening.\n");
+  ASSERT_EQ(run({"render", book, "-o", output_}), 0) << said();
+  const std::string first = testing::read_file(output_);
+  ASSERT_EQ(run({"render", book, "-o", output_, "--voice", "rms", "--force"}), 0) << said();
+  EXPECT_TRUE(has_said("1 utterances: 1 rendered, 0 reused\n")) << said();
+  EXPECT_FALSE(testing::read_file(output_) == first);
+}
+
 TEST_F(Program, WhatCannotBeRenderedIsExitStatus1AndNamed) {
   EXPECT_EQ(run({"render", folder_.path() / "none.txt", "-o", output_}), 1);
   EXPECT_TRUE(has_said("none.txt': No such file or directory")) << said();
   const fs::path book = folder_.write("book.txt", "A sentence to be read aloud.\n");
   EXPECT_EQ(run({"render", book, "-o", output_, "--voice", "nobody"}), 1);
-  EXPECT_TRUE(has_said("nobody")) << said();
+  EXPECT_TRUE(has_said("voice \"nobody\" does not exist (there are: default, rms)")) << said();
   EXPECT_EQ(run({"render", book, "-o", output_, "--model", folder_.path() / "none"}), 1);
   EXPECT_TRUE(has_said((folder_.path() / "none").string())) << said();
   EXPECT_FALSE(fs::exists(output_));
@@ -136,12 +159,13 @@ TEST_F(Program, AnInterruptedRenderingPublishesNothingAndIsContinued) {
     text += "The keeper climbed up " + std::to_string(i) + " steps again.\n\n";
   }
   const fs::path book = folder_.write("book.txt", text);
-  const auto program = start({"render", book, "-o", output_, "--threads", "1"});
+  const std::string tiny = testing::tiny_checkpoint();
+  const auto program = start({"render", book, "-o", output_, "--threads", "1", "--model", tiny});
   ASSERT_TRUE(jobs::eventually([this] { return stored_chunks() > 0; })) << said();
   EXPECT_EQ(program->end(SIGINT), 130);
   EXPECT_FALSE(fs::exists(output_));
   const std::size_t kept = stored_chunks();
-  EXPECT_EQ(run({"render", book, "-o", output_}), 0) << said();
+  EXPECT_EQ(run({"render", book, "-o", output_, "--model", tiny}), 0) << said();
   EXPECT_TRUE(has_said(std::to_string(40 - kept) + " rendered, " + std::to_string(kept) + " reused")) << said();
 }
 

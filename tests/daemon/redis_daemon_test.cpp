@@ -1,4 +1,5 @@
-// The real program with a real redis-server and the embedded checkpoint, as a user meets it.
+// The real program with a real redis-server, as a user meets it. Where it does not matter what is heard, the checkpoint
+// is the tiny synthetic one.
 #include "storage/chunk_store.h"
 #include "storage/wav_file.h"
 #include "tests/daemon/fakes.h"
@@ -62,17 +63,16 @@ protected:
   /// @param more of section [queue] and further ones.
   fs::path configure(const std::string& name, const std::string& more = "") {
     fs::create_directories(folder_.path() / "files");
-    return folder_.write(name + ".toml",
-                         "[redis]\nurl = '" + server.url() +
-                             "'\n[paths]\ninput_root = 'files'\noutput_root = 'files'\nchunk_store = '" + name +
-                             "'\nchunk_store_gib = 1\n[engine]\nmax_batch = 2\nsynthesis_batch = 2\n"
-                             "cpu_threads = 1\n[queue]\nheartbeat_s = 0.2\nlease_s = 0.6\n" +
-                             more);
+    return folder_.write(
+        name + ".toml",
+        "[redis]\nurl = '" + server.url() + "'\n[paths]\ninput_root = 'files'\noutput_root = 'files'\nchunk_store = '" +
+            name + "'\nchunk_store_gib = 1\n[engine]\ncheckpoint = '" + checkpoint_.string() +
+            "'\nmax_batch = 2\nsynthesis_batch = 2\ncpu_threads = 1\n[queue]\nheartbeat_s = 0.2\nlease_s = 0.6\n" +
+            more);
   }
 
   [[nodiscard]] std::unique_ptr<testing::Process> start(const std::string& name,
-                                                        std::map<std::string, std::string> environment = {}) {
-    environment["CACHE_DIRECTORY"] = folder_.path() / "cache";
+                                                        const std::map<std::string, std::string>& environment = {}) {
     return std::make_unique<testing::Process>(std::vector<std::string>{"--config", configure(name).string()},
                                               environment, log_);
   }
@@ -108,15 +108,17 @@ protected:
   [[nodiscard]] fs::path output(const std::string& name) const { return folder_.path() / "files" / name; }
 
   testing::TemporaryFolder folder_;
+  fs::path checkpoint_ = testing::tiny_checkpoint(); ///< empty: the embedded voice
   const fs::path log_ = folder_.path() / "log";
 };
 
 TEST_F(RedisDaemon, AJobBecomesAnMp3AsLongAsItsUtterancesAndPauses) {
+  checkpoint_.clear();
   const auto daemon = start("chunks");
   enqueue("tale", "CHAPTER 1\n\nIt was late in the evening.\n\nNobody was there any more.\n", "new/tale.mp3");
   const nlohmann::json result = result_when_done("tale");
   EXPECT_EQ(result.at("utterances"), 3);
-  EXPECT_EQ(result.at("synthetic"), true);
+  EXPECT_EQ(result.at("synthetic"), false);
   EXPECT_EQ(daemon->end(SIGTERM), 0);
 
   storage::ChunkStore store({.folder = folder_.path() / "chunks", .max_bytes = 1u << 30});

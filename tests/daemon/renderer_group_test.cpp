@@ -1,8 +1,8 @@
 // Several engines behind one door: who gets what, who is cancelled, and how one that fails ends all.
-#include "daemon/embedded_checkpoint.h"
 #include "daemon/renderer_group.h"
 #include "daemon/utterance_pool.h"
 #include "tests/daemon/fakes.h"
+#include "tests/daemon/process.h"
 
 #include <algorithm>
 #include <future>
@@ -170,7 +170,7 @@ TEST(RendererGroup, DevicesAreNamedOneByOneOrAllAtOnce) {
 TEST(RendererGroup, TwoEnginesOnTheCpuRenderWhatOneDoes) {
   const testing::TemporaryFolder folder;
   engine::EngineOptions options;
-  options.checkpoint = embedded_checkpoint(folder.path());
+  options.checkpoint = testing::tiny_checkpoint();
   options.cpu_threads = 1;
   const auto load = [&options] { return std::make_unique<EngineRenderer>(options); };
   const auto render = [&folder](Renderer& renderer, const std::string& name) {
