@@ -30,6 +30,8 @@ public:
   static bool exists(const std::string& name);
   explicit GoldenCase(const std::string& name);
 
+  /// As given to the constructor.
+  [[nodiscard]] std::string name() const { return file_.path().stem().string(); }
   [[nodiscard]] bool contains(const std::string& key) const { return file_.contains(key); }
   /// A copy on the CPU in its stored dtype.
   [[nodiscard]] at::Tensor at(const std::string& key) const;
