@@ -1,0 +1,60 @@
+// A narrator from a clip: reference audio in, everything that T3 and S3Gen are conditioned on out. std types only.
+//
+// The models that do it are a part of the checkpoint that rendering does not need; they are loaded here alone, and go
+// away with the VoiceCloner. One thread at a time per VoiceCloner; it may run beside an Engine.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace audiobookd::engine {
+
+/// A clip of one speaker as the models hear it, mono, nominally in [-1, 1]: the whole clip at both rates. The reference
+/// resamples with soxr's HQ quality to 24 kHz, and from there to 16 kHz.
+struct ReferenceClip {
+  std::span<const float> samples_24khz;
+  std::span<const float> samples_16khz; ///< ceil(2/3 of the other), or one less
+};
+
+/// A voice as the reference's Conditionals hold it.
+struct VoiceConditionals {
+  std::vector<float> speaker_embedding;       ///< [256] of the voice encoder, a unit vector; for T3
+  std::vector<std::int32_t> t3_prompt_tokens; ///< at most 150 speech tokens: the clip's first 6 s
+  float exaggeration = 0.5f;                  ///< emotion that the voice is read with unless a job says otherwise
+  std::vector<std::int32_t> prompt_tokens;    ///< at most 250 speech tokens: the first 10 s; for S3Gen
+  std::vector<float> prompt_mel;              ///< [frames, 80], natural log, 50 frames a second; 2 a token, or one more
+  std::vector<float> xvector;                 ///< [192] of CAM++, not normalised
+
+  bool operator==(const VoiceConditionals&) const = default;
+};
+
+class VoiceCloner {
+public:
+  /// Shortest clip that prepare() takes.
+  static constexpr double min_seconds = 1;
+
+  /// Loads the models from a checkpoint folder: `ve.safetensors` and a part of `s3gen.safetensors`.
+  /// @param device as EngineOptions::device. @param cpu_threads for CPU arithmetic; 0: all cores.
+  /// @throws std::runtime_error naming file, tensor or field, as Engine::load() does.
+  static std::unique_ptr<VoiceCloner> load(const std::filesystem::path& checkpoint, const std::string& device = "cpu",
+                                           int cpu_threads = 0);
+  ~VoiceCloner();
+  VoiceCloner(const VoiceCloner&) = delete;
+  VoiceCloner& operator=(const VoiceCloner&) = delete;
+
+  /// Computes what the reference's prepare_conditionals does. @param exaggeration [0, 2], kept with the voice.
+  /// @throws std::invalid_argument saying what is wrong with the clip: shorter than min_seconds, lengths that do not
+  /// belong together, samples that are not finite, no speaker that the voice encoder hears.
+  [[nodiscard]] VoiceConditionals prepare(const ReferenceClip& clip, float exaggeration = 0.5f) const;
+
+private:
+  class Impl;
+  explicit VoiceCloner(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+} // namespace audiobookd::engine
