@@ -60,7 +60,8 @@ at::Tensor FsmnBlock::attend(const at::Tensor& x, const at::Tensor& rotary) cons
   const at::Tensor query = rotate(by_head(query_(x)), rotary);
   const at::Tensor key = rotate(by_head(at::linear(x, key_weight_)), rotary);
   // Written out, so that it is fp32 on every device.
-  const double scale = 1 / std::sqrt(static_cast<double>(size / num_heads_));
+  const std::int64_t head_dim = size / num_heads_;
+  const double scale = 1 / std::sqrt(static_cast<double>(head_dim));
   const at::Tensor weights = at::softmax(at::matmul(query * scale, key.transpose(1, 2)), -1);
   const at::Tensor attended = at::matmul(weights, by_head(value).transpose(0, 1)).transpose(0, 1);
   return out_(attended.reshape({x.size(0), size})) + memory.squeeze(0).t();
