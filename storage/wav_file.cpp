@@ -1,7 +1,9 @@
 // libsndfile behind two functions.
 #include "storage/wav_file.h"
 
+#include "storage/audio_reader.h"
 #include "storage/errors.h"
+#include "storage/file_descriptor.h"
 
 #include <cerrno>
 #include <cstdint>
@@ -18,8 +20,6 @@ struct CloseSound {
   void operator()(SNDFILE* file) const noexcept { sf_close(file); }
 };
 using SoundFile = std::unique_ptr<SNDFILE, CloseSound>;
-
-constexpr int max_channels = 8;
 
 } // namespace
 
@@ -40,27 +40,15 @@ void write_wav(const std::filesystem::path& file, int sample_rate, std::span<con
 }
 
 AudioClip read_audio_file(const std::filesystem::path& file, double max_seconds) {
-  if (::access(file.c_str(), R_OK) != 0) {
+  const FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) {
     throw_errno(errno, "cannot open", file.string());
   }
-  SF_INFO info{};
-  const SoundFile sound(sf_open(file.c_str(), SFM_READ, &info));
-  if (!sound) {
-    throw PermanentError("'" + file.string() + "' is no audio file that can be read: " + sf_strerror(nullptr));
+  AudioReader reader(fd.get(), file.string(), {.max_seconds = max_seconds});
+  AudioClip clip{reader.sample_rate(), reader.channels(), {}};
+  for (std::span<const float> block = reader.read(); !block.empty(); block = reader.read()) {
+    clip.samples.insert(clip.samples.end(), block.begin(), block.end());
   }
-  if (info.channels > max_channels) {
-    throw PermanentError("'" + file.string() + "' has " + std::to_string(info.channels) + " channels, at most " +
-                         std::to_string(max_channels) + " are allowed");
-  }
-  const double seconds = static_cast<double>(info.frames) / info.samplerate;
-  if (seconds > max_seconds) {
-    throw PermanentError("'" + file.string() + "' lasts " + std::to_string(seconds) + " s, at most " +
-                         std::to_string(max_seconds) + " are allowed");
-  }
-  AudioClip clip{info.samplerate, info.channels, {}};
-  clip.samples.resize(static_cast<std::size_t>(info.frames) * static_cast<std::size_t>(info.channels));
-  const sf_count_t frames = sf_readf_float(sound.get(), clip.samples.data(), info.frames);
-  clip.samples.resize(static_cast<std::size_t>(frames) * static_cast<std::size_t>(info.channels));
   return clip;
 }
 

@@ -18,8 +18,8 @@ struct AudioClip {
 /// @throws PermanentError, TransientError naming the file.
 void write_wav(const std::filesystem::path& file, int sample_rate, std::span<const float> samples);
 
-/// Reads a whole file of any format that libsndfile knows (WAV, FLAC, Ogg, MP3).
-/// @throws PermanentError naming the file: missing, not audio, longer than @p max_seconds or of more than 8 channels.
+/// Reads a whole file of our own making; what comes from outside belongs to decode_in_child().
+/// @throws PermanentError naming the file: missing, or as AudioReader with a limit of @p max_seconds.
 [[nodiscard]] AudioClip read_audio_file(const std::filesystem::path& file, double max_seconds);
 
 } // namespace audiobookd::storage
