@@ -1,77 +1,14 @@
 // Writing safetensors files: header, then tensor by tensor, into a temporary file that is renamed at the end.
 // Different files may be written by different threads.
+#include "engine/atomic_file.h"
 #include "engine/safetensors.h"
 
-#include <cerrno>
-#include <cstring>
-#include <fcntl.h>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
-#include <unistd.h>
-#include <utility>
 
 namespace audiobookd::engine {
 namespace {
-
-/// A file that appears under its name only when commit() succeeded; until then it is `<name>.part.<pid>` beside it.
-class AtomicFile {
-public:
-  explicit AtomicFile(std::filesystem::path target)
-      : target_(std::move(target)), part_(target_.string() + ".part." + std::to_string(::getpid())),
-        fd_(::open(part_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
-    if (fd_ < 0) {
-      fail("cannot create");
-    }
-  }
-  ~AtomicFile() {
-    if (fd_ >= 0) {
-      ::close(fd_);
-    }
-    if (!committed_) {
-      ::unlink(part_.c_str());
-    }
-  }
-  AtomicFile(const AtomicFile&) = delete;
-  AtomicFile& operator=(const AtomicFile&) = delete;
-
-  void write(const void* data, std::size_t size) {
-    const auto* bytes = static_cast<const char*>(data);
-    while (size > 0) {
-      const ssize_t written = ::write(fd_, bytes, size);
-      if (written < 0 && errno != EINTR) {
-        fail("cannot write");
-      }
-      if (written > 0) {
-        bytes += written;
-        size -= static_cast<std::size_t>(written);
-      }
-    }
-  }
-
-  void commit() {
-    if (::fsync(fd_) != 0) {
-      fail("cannot flush to disk");
-    }
-    if (::close(std::exchange(fd_, -1)) != 0) {
-      fail("cannot close");
-    }
-    if (::rename(part_.c_str(), target_.c_str()) != 0) {
-      fail("cannot rename into place");
-    }
-    committed_ = true;
-  }
-
-private:
-  [[noreturn]] void fail(const char* what) const {
-    throw std::runtime_error(target_.string() + ": " + what + ": " + std::strerror(errno));
-  }
-
-  const std::filesystem::path target_;
-  const std::string part_;
-  int fd_;
-  bool committed_ = false;
-};
 
 std::size_t byte_count(const TensorSource& tensor) {
   std::size_t count = dtype_size(tensor.dtype);
