@@ -63,6 +63,7 @@ public:
     const StageScope scope(device_, Stage::synthesis, cpu_threads_);
     const c10::InferenceMode inference;
     const auto config = chatterbox::Config::load(checkpoint);
+    model_ = "chatterbox-" + config.variant + (config.synthetic ? ", synthetic weights: noise" : "");
     const auto s3gen = StateDict::from_safetensors(checkpoint / chatterbox::s3gen_file_name, device_);
     const auto encoder = StateDict::from_safetensors(checkpoint / chatterbox::voice_encoder_file_name, device_);
     modules_ = std::make_unique<chatterbox::VoiceModules>(config.voice, s3gen, encoder);
@@ -85,9 +86,12 @@ public:
             to_vector<float>(found.embedding, at::kFloat)};
   }
 
+  [[nodiscard]] const std::string& model() const noexcept { return model_; }
+
 private:
   at::Device device_;
   int cpu_threads_;
+  std::string model_;
   std::unique_ptr<const chatterbox::VoiceModules> modules_;
 };
 
@@ -98,6 +102,8 @@ std::unique_ptr<VoiceCloner> VoiceCloner::load(const std::filesystem::path& chec
                                                int cpu_threads) {
   return std::unique_ptr<VoiceCloner>(new VoiceCloner(std::make_unique<Impl>(checkpoint, device, cpu_threads)));
 }
+
+std::string VoiceCloner::model() const { return impl_->model(); }
 
 VoiceConditionals VoiceCloner::prepare(const ReferenceClip& clip, float exaggeration) const {
   check(clip, exaggeration);

@@ -4,12 +4,12 @@
 // away with the VoiceCloner. One thread at a time per VoiceCloner; it may run beside an Engine.
 #pragma once
 
-#include <cstdint>
+#include "engine/voice_file.h"
+
 #include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
-#include <vector>
 
 namespace audiobookd::engine {
 
@@ -18,18 +18,6 @@ namespace audiobookd::engine {
 struct ReferenceClip {
   std::span<const float> samples_24khz;
   std::span<const float> samples_16khz; ///< ceil(2/3 of the other), or one less
-};
-
-/// A voice as the reference's Conditionals hold it.
-struct VoiceConditionals {
-  std::vector<float> speaker_embedding;       ///< [256] of the voice encoder, a unit vector; for T3
-  std::vector<std::int32_t> t3_prompt_tokens; ///< at most 150 speech tokens: the clip's first 6 s
-  float exaggeration = 0.5f;                  ///< emotion that the voice is read with unless a job says otherwise
-  std::vector<std::int32_t> prompt_tokens;    ///< at most 250 speech tokens: the first 10 s; for S3Gen
-  std::vector<float> prompt_mel;              ///< [frames, 80], natural log, 50 frames a second; 2 a token, or one more
-  std::vector<float> xvector;                 ///< [192] of CAM++, not normalised
-
-  bool operator==(const VoiceConditionals&) const = default;
 };
 
 class VoiceCloner {
@@ -50,6 +38,9 @@ public:
   /// @throws std::invalid_argument saying what is wrong with the clip: shorter than min_seconds, lengths that do not
   /// belong together, samples that are not finite, no speaker that the voice encoder hears.
   [[nodiscard]] VoiceConditionals prepare(const ReferenceClip& clip, float exaggeration = 0.5f) const;
+
+  /// The model, as EngineInfo::model calls it; says so when its weights are synthetic.
+  [[nodiscard]] std::string model() const;
 
 private:
   class Impl;

@@ -1,67 +1,16 @@
 #include "engine/models/chatterbox/voice.h"
 
+#include "engine/models/chatterbox/conds_file.h"
+
 #include <ATen/ATen.h>
-#include <ATen/core/ivalue.h>
 #include <algorithm>
 #include <c10/util/StringUtil.h>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <regex>
 #include <stdexcept>
-#include <torch/csrc/jit/serialization/pickle.h>
 
 namespace audiobookd::engine::chatterbox {
 namespace {
-
-/// The nested dictionary of a conds.pt with errors that name what is wrong.
-class CondsReader {
-public:
-  explicit CondsReader(const std::filesystem::path& file) : file_(file) {
-    std::ifstream stream(file, std::ios::binary);
-    if (!stream) {
-      throw std::runtime_error(file.string() + ": cannot be opened");
-    }
-    const std::vector<char> bytes{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-    try {
-      root_ = torch::jit::pickle_load(bytes);
-    } catch (const std::exception&) {
-      throw std::runtime_error(file.string() + ": not a PyTorch archive with a dictionary of tensors");
-    }
-  }
-
-  /// The tensor `section.field` flattened to @p dims dimensions by dropping leading ones of size 1.
-  [[nodiscard]] at::Tensor tensor(const char* section, const char* field, std::int64_t dims,
-                                  at::ScalarType dtype) const {
-    const c10::IValue value = lookup(lookup(root_, section, section), field, std::string(section) + "." + field);
-    if (!value.isTensor()) {
-      fail(std::string(section) + "." + field, "is not a tensor");
-    }
-    at::Tensor result = value.toTensor().to(at::kCPU, dtype);
-    while (result.dim() > dims && result.size(0) == 1) {
-      result = result.squeeze(0);
-    }
-    if (result.dim() != dims || result.numel() == 0) {
-      fail(std::string(section) + "." + field, "has the shape " + c10::str(value.toTensor().sizes()));
-    }
-    return result.contiguous();
-  }
-
-  [[noreturn]] void fail(const std::string& field, const std::string& why) const {
-    throw std::runtime_error(file_.string() + ": " + field + " " + why);
-  }
-
-private:
-  [[nodiscard]] c10::IValue lookup(const c10::IValue& dict, const std::string& key, const std::string& name) const {
-    if (!dict.isGenericDict() || !dict.toGenericDict().contains(key)) {
-      fail(name, "is missing");
-    }
-    return dict.toGenericDict().at(key);
-  }
-
-  std::filesystem::path file_;
-  c10::IValue root_;
-};
 
 /// The first @p seconds of it.
 SpeakerPrompt cut(const SpeakerPrompt& prompt, double seconds) {
@@ -98,15 +47,16 @@ void check_size(const char* field, std::int64_t found, std::int64_t expected, co
 
 } // namespace
 
-Conditionals Conditionals::read(const std::filesystem::path& file) {
-  const CondsReader conds(file);
-  return {.speaker_emb = conds.tensor("t3", "speaker_emb", 1, at::kFloat),
-          .prompt_speech_tokens = conds.tensor("t3", "cond_prompt_speech_tokens", 1, at::kLong),
-          .exaggeration = conds.tensor("t3", "emotion_adv", 1, at::kFloat)[0].item<float>(),
-          .prompt = {conds.tensor("gen", "prompt_token", 1, at::kLong),
-                     conds.tensor("gen", "prompt_feat", 2, at::kFloat),
-                     conds.tensor("gen", "embedding", 1, at::kFloat)}};
+Conditionals Conditionals::from(const VoiceConditionals& values) {
+  const at::Tensor prompt_token = at::tensor(values.prompt_tokens).to(at::kLong);
+  const at::Tensor mel = at::tensor(values.prompt_mel).view({-1, prompt_mel_channels});
+  return {.speaker_emb = at::tensor(values.speaker_embedding),
+          .prompt_speech_tokens = at::tensor(values.t3_prompt_tokens).to(at::kLong),
+          .exaggeration = values.exaggeration,
+          .prompt = {prompt_token, mel.slice(0, 0, 2 * prompt_token.size(0)), at::tensor(values.xvector)}};
 }
+
+Conditionals Conditionals::read(const std::filesystem::path& file) { return from(read_conds(file)); }
 
 void Conditionals::check(const Config& config) const {
   check_size("t3.speaker_emb", speaker_emb.size(0), config.t3.speaker_embed_size, "numbers");

@@ -3,6 +3,7 @@
 
 #include "engine/hash128.h"
 #include "engine/models/chatterbox/config.h"
+#include "engine/voice_file.h"
 
 #include <ATen/core/Tensor.h>
 #include <filesystem>
@@ -25,8 +26,11 @@ struct Conditionals {
   float exaggeration = 0.5f;       // emotion the voice was made with; an utterance may set its own
   SpeakerPrompt prompt;
 
-  /// Reads a conds.pt (zip archive with a pickled dictionary of tensors; no code is executed). Tensors lie on the CPU.
-  /// @throws std::runtime_error naming file and field when something is missing or has a wrong number of dimensions.
+  /// Tensors on the CPU. A frame more than two a token, of a clip that ends within a token, is left out.
+  /// @param values that belong together, as write_voice_file() asks for.
+  static Conditionals from(const VoiceConditionals& values);
+
+  /// The values in a conds.pt. @throws std::runtime_error as read_conds().
   static Conditionals read(const std::filesystem::path& file);
 
   /// @throws std::invalid_argument naming the field, as conds.pt calls it, of which size or values do not suit a model
