@@ -15,20 +15,27 @@ std::string variable(const char* name) {
   return value == nullptr ? std::string() : value;
 }
 
-} // namespace
-
-std::filesystem::path cache_folder() {
-  if (const std::string folders = variable("CACHE_DIRECTORY"); !folders.empty()) {
+/// The first that is set: systemd's list of folders, the user's folder of that kind, its default below the home.
+std::filesystem::path own_folder(const char* systemd, const char* xdg, const char* below_home, const char* what) {
+  if (const std::string folders = variable(systemd); !folders.empty()) {
     return folders.substr(0, folders.find(':'));
   }
-  if (const std::string folder = variable("XDG_CACHE_HOME"); !folder.empty()) {
+  if (const std::string folder = variable(xdg); !folder.empty()) {
     return std::filesystem::path(folder) / "audiobookd";
   }
   if (const std::string home = variable("HOME"); !home.empty()) {
-    return std::filesystem::path(home) / ".cache" / "audiobookd";
+    return std::filesystem::path(home) / below_home / "audiobookd";
   }
-  throw std::runtime_error("no folder for cached files: set XDG_CACHE_HOME or HOME");
+  throw std::runtime_error(std::string("no folder for ") + what + ": set " + xdg + " or HOME");
 }
+
+} // namespace
+
+std::filesystem::path cache_folder() {
+  return own_folder("CACHE_DIRECTORY", "XDG_CACHE_HOME", ".cache", "cached files");
+}
+
+std::filesystem::path data_folder() { return own_folder("STATE_DIRECTORY", "XDG_DATA_HOME", ".local/share", "voices"); }
 
 std::filesystem::path credentials_folder() { return variable("CREDENTIALS_DIRECTORY"); }
 

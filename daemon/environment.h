@@ -10,6 +10,10 @@ namespace audiobookd::daemon {
 /// @throws std::runtime_error when none of the variables is set.
 [[nodiscard]] std::filesystem::path cache_folder();
 
+/// Where what people entrusted to the program lies: $STATE_DIRECTORY (systemd), $XDG_DATA_HOME/audiobookd or
+/// ~/.local/share/audiobookd. @throws std::runtime_error when none of the variables is set.
+[[nodiscard]] std::filesystem::path data_folder();
+
 /// systemd's $CREDENTIALS_DIRECTORY, or empty.
 [[nodiscard]] std::filesystem::path credentials_folder();
 
