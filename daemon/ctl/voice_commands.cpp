@@ -84,12 +84,13 @@ void add_voice(const VoiceFolder& folder, const AddVoice& request, const Dialogu
   if (std::filesystem::exists(folder.path(request.name)) && !request.replace) {
     throw std::runtime_error("there is a voice \"" + request.name + "\" already; --force replaces it");
   }
+  const std::string statement = consent(request, dialogue);
   engine::VoiceFile voice = request.clip.extension() == ".pt" ? engine::VoiceFile{{}, engine::read_conds(request.clip)}
                                                               : from_clip(request, dialogue.warnings);
   voice.metadata.name = request.name;
   voice.metadata.source_hash = hash_of_file(request.clip);
   voice.metadata.created = now_utc();
-  voice.metadata.consent = consent(request, dialogue);
+  voice.metadata.consent = statement;
   folder.add(voice, request.replace);
   dialogue.out << "voice \"" << request.name << "\" in '" << folder.path(request.name).string() << "'\n";
 }
