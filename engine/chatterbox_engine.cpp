@@ -3,6 +3,7 @@
 #include "engine/cuda/cuda_decoder.h"
 #include "engine/memory_trial.h"
 #include "engine/models/chatterbox/aten_decoder.h"
+#include "engine/models/chatterbox/conds_file.h"
 #include "engine/models/chatterbox/text_norm.h"
 #include "engine/safetensors.h"
 
@@ -243,6 +244,7 @@ void Engine::Impl::load_models(const EngineOptions& options, bool half) {
 }
 
 void Engine::Impl::load_voices(const EngineOptions& options) {
+  prompt_seconds_ = options.prompt_seconds;
   const auto load = [&](const std::filesystem::path& file) {
     return std::make_shared<const chatterbox::Voice>(
         chatterbox::Voice::from_conds(file, config_, device_, options.prompt_seconds));
@@ -330,21 +332,35 @@ SynthesisLimits Engine::Impl::synthesis_limits() const {
           .least_waiting = batch};
 }
 
-const chatterbox::Voice& Engine::Impl::voice(std::string_view name) const {
-  const auto found = voices_.find(name);
-  if (found == voices_.end()) {
-    std::string known;
-    for (const auto& [other, unused] : voices_) {
-      known += (known.empty() ? "" : ", ") + other;
+std::string Engine::Impl::add_voice(const VoiceConditionals& conditionals) {
+  chatterbox::check_conditionals(conditionals);
+  const c10::InferenceMode inference;
+  const auto values = chatterbox::Conditionals::from(conditionals);
+  values.check(config_);
+  auto voice = std::make_shared<const chatterbox::Voice>(chatterbox::Voice::from(values, device_, prompt_seconds_));
+  std::string name = voice->content_hash.hex();
+  const std::lock_guard lock(voices_mutex_);
+  voices_.try_emplace(name, std::move(voice));
+  return name;
+}
+
+std::shared_ptr<const chatterbox::Voice> Engine::Impl::voice(std::string_view name) const {
+  {
+    const std::lock_guard lock(voices_mutex_);
+    if (const auto found = voices_.find(name); found != voices_.end()) {
+      return found->second;
     }
-    throw std::invalid_argument("voice \"" + std::string(name) + "\" does not exist (there are: " + known + ")");
   }
-  return *found->second;
+  std::string known;
+  for (const std::string& other : info_.voices) {
+    known += (known.empty() ? "" : ", ") + other;
+  }
+  throw std::invalid_argument("voice \"" + std::string(name) + "\" does not exist (there are: " + known + ")");
 }
 
 std::string Engine::Impl::chunk_key(const Utterance& u) const {
   HashBuilder hash;
-  hash.add(static_cast<std::uint64_t>(audio_revision)).add(info_.weights_hash).add(voice(u.voice).content_hash);
+  hash.add(static_cast<std::uint64_t>(audio_revision)).add(info_.weights_hash).add(voice(u.voice)->content_hash);
   hash.add(u.key).add(u.seed).add(info_.dtype).add(device_.is_cuda() ? "cuda" : "cpu");
   for (const double value :
        {static_cast<double>(u.exaggeration), static_cast<double>(u.sampling.cfg_weight),
@@ -467,7 +483,7 @@ void Engine::Impl::accept(Session& session, Utterance utterance) {
     DecodeRequest request = prepare(utterance);
     std::vector<std::int32_t> tokens = std::move(utterance.speech_tokens);
     session.urgent += utterance.urgent ? 1 : 0;
-    session.utterances.emplace(id, Accepted{std::move(utterance), session.handed_out++});
+    session.utterances.emplace(id, Accepted{std::move(utterance), session.handed_out++, request.voice});
     if (tokens.empty()) {
       const auto before = request.urgent ? std::find_if(session.waiting.begin(), session.waiting.end(),
                                                         [](const DecodeRequest& other) { return !other.urgent; })
@@ -482,12 +498,11 @@ void Engine::Impl::accept(Session& session, Utterance utterance) {
 }
 
 DecodeRequest Engine::Impl::prepare(const Utterance& u) const {
-  static_cast<void>(voice(u.voice)); // says which voices there are
   DecodeRequest request;
   request.id = u.id;
   request.urgent = u.urgent;
   request.text_ids = chatterbox::encode_english(*tokenizer_, chatterbox::punc_norm(u.text));
-  request.voice = voices_.find(u.voice)->second;
+  request.voice = voice(u.voice);
   request.exaggeration = u.exaggeration;
   request.sampling = u.sampling;
   request.random = random_stream(u.seed, u.key, static_cast<std::uint32_t>(u.attempt));
@@ -607,8 +622,7 @@ void Engine::Impl::decode(Session& session) {
 }
 
 void Engine::Impl::to_synthesis(Session& session, UtteranceId id, std::vector<std::int32_t> tokens, bool hit_limit) {
-  const auto& [u, order] = session.utterances.at(id);
-  const std::shared_ptr<const chatterbox::Voice>& voice = voices_.find(u.voice)->second;
+  const auto& [u, order, voice] = session.utterances.at(id);
   const std::int64_t frames = num_frames(*voice, static_cast<std::int64_t>(tokens.size()));
   session.synthesis.push({id, order, std::move(tokens), voice, u.cfm_steps,
                           random_stream(u.seed, u.key, static_cast<std::uint32_t>(u.attempt)), hit_limit, u.urgent,

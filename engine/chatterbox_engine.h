@@ -40,7 +40,8 @@ public:
   void cancel(UtteranceId id) noexcept;
   [[nodiscard]] const EngineInfo& info() const noexcept { return info_; }
   [[nodiscard]] EngineStats stats() const;
-  [[nodiscard]] const chatterbox::Voice& voice(std::string_view name) const;
+  std::string add_voice(const VoiceConditionals& conditionals);
+  [[nodiscard]] std::shared_ptr<const chatterbox::Voice> voice(std::string_view name) const;
   [[nodiscard]] std::string chunk_key(const Utterance& utterance) const;
 
 private:
@@ -48,6 +49,7 @@ private:
   struct Accepted {
     Utterance utterance;
     std::uint64_t order; // of handing out
+    std::shared_ptr<const chatterbox::Voice> voice;
   };
   /// What run() keeps between its steps.
   struct Session {
@@ -111,7 +113,9 @@ private:
   std::unique_ptr<chatterbox::T3> t3_;
   std::unique_ptr<chatterbox::S3Gen> s3gen_;
   std::unique_ptr<BpeTokenizer> tokenizer_;
-  std::map<std::string, std::shared_ptr<const chatterbox::Voice>, std::less<>> voices_;
+  double prompt_seconds_ = 10;
+  mutable std::mutex voices_mutex_;
+  std::map<std::string, std::shared_ptr<const chatterbox::Voice>, std::less<>> voices_; // protected by voices_mutex_
   std::unique_ptr<chatterbox::Decoder> decoder_;
   EngineInfo info_;
 

@@ -22,7 +22,9 @@ EngineStats Engine::stats() const { return impl_->stats(); }
 
 int Engine::predict_tokens(std::string_view text) const { return predict_speech_tokens(text); }
 
-Hash128 Engine::voice_hash(std::string_view voice) const { return impl_->voice(voice).content_hash; }
+std::string Engine::add_voice(const VoiceConditionals& voice) { return impl_->add_voice(voice); }
+
+Hash128 Engine::voice_hash(std::string_view voice) const { return impl_->voice(voice)->content_hash; }
 
 Hash128 Engine::utterance_key(std::string_view text, std::string_view language, std::string_view voice,
                               int occurrence) const {

@@ -8,6 +8,7 @@
 #include "engine/alignment.h"
 #include "engine/memory_budget.h"
 #include "engine/utterance.h"
+#include "engine/voice_file.h"
 
 #include <cstddef>
 #include <filesystem>
@@ -77,8 +78,9 @@ struct EngineInfo {
   MemoryPlan memory;      ///< of the GPU; zeros on the CPU
   bool synthetic = false; ///< weights made by the formula: audio is noise, lengths are predictions
   Hash128 weights_hash;
-  std::vector<std::string> voices; ///< names that Utterance::voice may carry; "default" is always there
-  bool cloning = true;             ///< false: the checkpoint declares that no voice can be made from a clip
+  /// Names that Utterance::voice may carry besides those that add_voice() gave; "default" is always there.
+  std::vector<std::string> voices;
+  bool cloning = true; ///< false: the checkpoint declares that no voice can be made from a clip
 };
 
 /// Counters since load; monotonic, readable from any thread.
@@ -132,6 +134,12 @@ public:
 
   /// Speech tokens that @p text will probably take (about 1.55 per character of English). Any thread.
   [[nodiscard]] int predict_tokens(std::string_view text) const;
+
+  /// Makes a voice known while the engine runs: utterances may carry it from now on. What is known already is kept
+  /// once. Any thread.
+  /// @return its name for Utterance::voice: 32 hex digits that follow from its values, so that no two voices share one
+  /// @throws std::invalid_argument naming the field, as conds.pt calls it, that does not suit the model.
+  std::string add_voice(const VoiceConditionals& voice);
 
   /// Content hash of a voice. @throws std::invalid_argument naming a voice that does not exist. Any thread.
   [[nodiscard]] Hash128 voice_hash(std::string_view voice) const;

@@ -1,5 +1,5 @@
 // A clip's way from its file to a voice: decoded, resampled and prepared as the reference does, through the rooms.
-#include "daemon/embedded_checkpoint.h"
+#include "engine/models/chatterbox/make_checkpoint.h"
 #include "engine/safetensors.h"
 #include "engine/voice_cloner.h"
 #include "storage/isolated_decoder.h"
@@ -98,7 +98,8 @@ void check_resampling(const SafetensorsFile& golden, const storage::ReferenceAud
 
 TEST(GoldenVoiceClip, FilesBecomeTheVoicesOfTheReference) {
   const ScratchFolder folder;
-  const auto cloner = engine::VoiceCloner::load(daemon::embedded_checkpoint(folder.path()), "cpu", 1);
+  engine::chatterbox::write_checkpoint(engine::chatterbox::Preset::tiny, folder / "tiny");
+  const auto cloner = engine::VoiceCloner::load(folder / "tiny", "cpu", 1);
   int checked = 0;
   for (const std::string& name : voice_cases()) {
     SCOPED_TRACE(name);

@@ -1,6 +1,6 @@
 // Voices as people handle them: added from clips and conds.pt, listed, shown, handed on, removed.
 #include "daemon/ctl/voice_commands.h"
-#include "daemon/embedded_checkpoint.h"
+#include "engine/models/chatterbox/make_checkpoint.h"
 #include "storage/wav_file.h"
 #include "tests/storage/files.h"
 #include "tests/storage/memory_sink.h"
@@ -22,6 +22,7 @@ protected:
       clip[i] *= i % 12'000 < 9'000 ? 1.0F : 0.0F;
     }
     storage::write_wav(scratch_ / "clip.wav", 24'000, clip);
+    engine::chatterbox::write_checkpoint(engine::chatterbox::Preset::tiny, scratch_ / "tiny");
   }
 
   AddVoice request(const std::string& name, const std::string& clip) {
@@ -29,7 +30,7 @@ protected:
             .clip = scratch_ / clip,
             .consent = "Anna, in writing",
             .exaggeration = 0.7F,
-            .checkpoint = embedded_checkpoint(scratch_ / "cache"),
+            .checkpoint = scratch_ / "tiny",
             .cpu_threads = 1,
             .clip_decoder = AUDIOBOOKD_CLIP_DECODER};
   }
