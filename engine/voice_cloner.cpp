@@ -64,6 +64,10 @@ public:
     const c10::InferenceMode inference;
     const auto config = chatterbox::Config::load(checkpoint);
     model_ = "chatterbox-" + config.variant + (config.synthetic ? ", synthetic weights: noise" : "");
+    if (!config.cloning) {
+      throw std::runtime_error((checkpoint / "config.json").string() +
+                               ": cloning: this model declares that no voice can be made from a clip");
+    }
     const auto s3gen = StateDict::from_safetensors(checkpoint / chatterbox::s3gen_file_name, device_);
     const auto encoder = StateDict::from_safetensors(checkpoint / chatterbox::voice_encoder_file_name, device_);
     modules_ = std::make_unique<chatterbox::VoiceModules>(config.voice, s3gen, encoder);

@@ -27,7 +27,8 @@ public:
 
   /// Loads the models from a checkpoint folder: `ve.safetensors` and a part of `s3gen.safetensors`.
   /// @param device as EngineOptions::device. @param cpu_threads for CPU arithmetic; 0: all cores.
-  /// @throws std::runtime_error naming file, tensor or field, as Engine::load() does.
+  /// @throws std::runtime_error naming file, tensor or field, as Engine::load() does; a model that declares that it
+  /// cannot clone is one, too.
   static std::unique_ptr<VoiceCloner> load(const std::filesystem::path& checkpoint, const std::string& device = "cpu",
                                            int cpu_threads = 0);
   ~VoiceCloner();

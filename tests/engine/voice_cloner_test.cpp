@@ -100,5 +100,16 @@ TEST_F(VoiceClonerTest, NamesWhatTheCheckpointLacks) {
   EXPECT_CONTAINS(message, "lstm.weight_ih_l0 [128,40]");
 }
 
+TEST_F(VoiceClonerTest, AModelThatDeclaresThatItCannotCloneIsRefused) {
+  const TempDir folder;
+  std::string config = read_file(tiny_checkpoint() / "config.json");
+  const std::string able = "\"cloning\": true";
+  const std::size_t place = config.find(able);
+  ASSERT_NE(place, std::string::npos);
+  write_file(folder.path() / "config.json", config.replace(place, able.size(), "\"cloning\": false"));
+  EXPECT_CONTAINS(message_of([&] { (void)VoiceCloner::load(folder.path(), "cpu", 1); }),
+                  "config.json: cloning: this model declares that no voice can be made from a clip");
+}
+
 } // namespace
 } // namespace audiobookd::tests
