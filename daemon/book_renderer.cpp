@@ -34,14 +34,16 @@ std::string first_non_empty(const std::string& a, const std::string& b, const st
   return !a.empty() ? a : !b.empty() ? b : c;
 }
 
+std::string narrator_of(const BookRequest& request) { return first_non_empty(request.narrator, request.options.voice); }
+
 storage::Tags make_tags(const Book& book, const BookRequest& request, const engine::EngineInfo& info) {
   storage::Tags tags;
   tags.title = first_non_empty(request.title, book.title, request.fallback_title);
   tags.album = tags.title;
   tags.author = first_non_empty(request.author, book.author);
-  tags.narrator = request.options.voice;
+  tags.narrator = narrator_of(request);
   tags.language = request.options.language;
-  tags.disclosure = storage::synthetic_narration(info.model, request.options.voice);
+  tags.disclosure = storage::synthetic_narration(info.model, tags.narrator);
   if (info.synthetic) {
     tags.comment = synthetic_notice;
   }
@@ -138,7 +140,7 @@ BookReport render_book(const Studio& studio, const BookRequest& request, ChunkCl
   BookReport report;
   report.model = info.model;
   report.device = info.device;
-  report.voice = request.options.voice;
+  report.voice = narrator_of(request);
   report.synthetic = info.synthetic;
   report.words = book->words;
   report.chapters = book->chapter_titles.size();

@@ -50,6 +50,7 @@ private:
 struct BookRequest {
   jobs::Document document;
   BookOptions options;
+  std::string narrator; ///< what people call the voice; empty: as the renderer does
   storage::Mp3Settings mp3;
   std::string title;          ///< overrides the document's; neither: fallback_title
   std::string author;         ///< overrides the document's

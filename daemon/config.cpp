@@ -30,6 +30,7 @@ void read_paths(ConfigSection section, PathConfig& paths) {
   section.read_path("input_root", paths.input_root);
   section.read_path("output_root", paths.output_root);
   section.read_path("chunk_store", paths.chunk_store);
+  section.read_path("voices", paths.voices);
   section.read("chunk_store_gib", paths.chunk_store_gib, 0.001, 1e6);
   section.reject_unknown();
 }
@@ -148,19 +149,19 @@ std::string describe(const Config& config) {
   out << "[redis]\nurl = " << quoted(without_password(redis.url)) << "\nprefix = " << quoted(redis.prefix)
       << "\npassword_file = " << quoted(redis.password_file) << "\n\n[paths]\ninput_root = " << quoted(paths.input_root)
       << "\noutput_root = " << quoted(paths.output_root) << "\nchunk_store = " << quoted(paths.chunk_store)
-      << "\nchunk_store_gib = " << paths.chunk_store_gib << "\n\n[engine]\ncheckpoint = " << quoted(engine.checkpoint)
-      << "\ndevice = " << quoted(engine.device) << "\ndtype = " << quoted(engine.dtype)
-      << "\nkv_dtype = " << quoted(engine.kv_dtype) << "\ncfm_fp8 = " << (engine.cfm_fp8 ? "true" : "false")
-      << "\nprompt_seconds = " << engine.prompt_seconds << "\nmax_batch = " << engine.max_batch
-      << "\nsynthesis_batch = " << engine.synthesis_batch << "\ngpu_memory_fraction = " << engine.gpu_memory_fraction
-      << "\ncpu_threads = " << engine.cpu_threads << "\n\n[queue]\nheartbeat_s = " << queue.heartbeat_s
-      << "\nlease_s = " << queue.lease_s << "\nmax_jobs = " << queue.max_jobs
-      << "\nextra_high_jobs = " << queue.extra_high_jobs << "\ndrain_seconds = " << queue.drain_seconds
-      << "\n\n[audio]\nvoice = " << quoted(audio.voice) << "\nbitrate_kbps = " << audio.mp3.bitrate_kbps
-      << "\nquality = " << audio.mp3.quality << "\nencoder_threads = " << audio.encoder_threads
-      << "\npauses = { sentence_s = " << audio.pauses.sentence_s << ", paragraph_s = " << audio.pauses.paragraph_s
-      << ", scene_s = " << audio.pauses.scene_s << ", chapter_s = " << audio.pauses.chapter_s
-      << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
+      << "\nchunk_store_gib = " << paths.chunk_store_gib << "\nvoices = " << quoted(paths.voices)
+      << "\n\n[engine]\ncheckpoint = " << quoted(engine.checkpoint) << "\ndevice = " << quoted(engine.device)
+      << "\ndtype = " << quoted(engine.dtype) << "\nkv_dtype = " << quoted(engine.kv_dtype)
+      << "\ncfm_fp8 = " << (engine.cfm_fp8 ? "true" : "false") << "\nprompt_seconds = " << engine.prompt_seconds
+      << "\nmax_batch = " << engine.max_batch << "\nsynthesis_batch = " << engine.synthesis_batch
+      << "\ngpu_memory_fraction = " << engine.gpu_memory_fraction << "\ncpu_threads = " << engine.cpu_threads
+      << "\n\n[queue]\nheartbeat_s = " << queue.heartbeat_s << "\nlease_s = " << queue.lease_s
+      << "\nmax_jobs = " << queue.max_jobs << "\nextra_high_jobs = " << queue.extra_high_jobs
+      << "\ndrain_seconds = " << queue.drain_seconds << "\n\n[audio]\nvoice = " << quoted(audio.voice)
+      << "\nbitrate_kbps = " << audio.mp3.bitrate_kbps << "\nquality = " << audio.mp3.quality
+      << "\nencoder_threads = " << audio.encoder_threads << "\npauses = { sentence_s = " << audio.pauses.sentence_s
+      << ", paragraph_s = " << audio.pauses.paragraph_s << ", scene_s = " << audio.pauses.scene_s
+      << ", chapter_s = " << audio.pauses.chapter_s << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
   return out.str();
 }
 

@@ -10,6 +10,7 @@
 #include "daemon/render_service.h"
 #include "daemon/renderer_group.h"
 #include "daemon/signals.h"
+#include "daemon/voice_folder.h"
 #include "jobs/redis_queue.h"
 #include "storage/local_storage.h"
 
@@ -43,7 +44,9 @@ void describe_render(CLI::App& render, CommandLine& line) {
   render.add_option("book", line.render.input, "The text to read (.txt)")->required();
   render.add_option("-o,--output", line.render.output, "The MP3 to write")->required();
   render.add_option("--model", line.engine.checkpoint, "Checkpoint folder (default: the embedded voice)");
-  render.add_option("--voice", line.render.book.voice, "One of the model's voices: default, or NAME of voices/NAME.pt")
+  render
+      .add_option("--voice", line.render.book.voice,
+                  "A voice that was added, or one of the model's: default, or NAME of voices/NAME.pt")
       ->capture_default_str();
   render.add_option("--seed", line.render.book.params.seed, "Other numbers give other takes")->capture_default_str();
   render.add_option("--device", line.engine.device, "cpu, cuda, cuda:N, several GPUs with commas between them, or all")
@@ -172,24 +175,29 @@ int run_daemon(const CommandLine& line) {
   const storage::LocalStorage storage({.input = paths.input_root, .output = paths.output_root});
   storage::ChunkStore store(
       {.folder = paths.chunk_store, .max_bytes = static_cast<std::uint64_t>(paths.chunk_store_gib * (1u << 30))});
+  const std::filesystem::path voices = paths.voices.empty() ? daemon::data_folder() / "voices" : paths.voices;
   const int encoder_threads = config.audio.encoder_threads;
   storage::WorkerPool encoders(encoder_threads > 0 ? encoder_threads : storage::default_worker_threads());
   std::optional<daemon::TimeoutExtender> extender(systemd);
   const std::unique_ptr<daemon::Renderer> renderer = load_engine(config.engine);
   extender.reset();
-  check_voice(line.config, config.audio.voice, renderer->info());
+  if (!daemon::VoiceFolder(voices).contains(config.audio.voice)) {
+    check_voice(line.config, config.audio.voice, renderer->info());
+  }
 
-  daemon::RenderService service(
-      {.queue = queue,
-       .connect_queue = [&queue] { return queue.connect(); },
-       .renderer = *renderer,
-       .store = store,
-       .storage = storage,
-       .manager = systemd,
-       .encoders = encoders},
-      {.defaults = {.voice = config.audio.voice, .mp3 = config.audio.mp3, .pauses = config.audio.pauses},
-       .heartbeat = milliseconds(config.queue.heartbeat_s),
-       .limits = limits_of(config)});
+  daemon::RenderService service({.queue = queue,
+                                 .connect_queue = [&queue] { return queue.connect(); },
+                                 .renderer = *renderer,
+                                 .store = store,
+                                 .storage = storage,
+                                 .manager = systemd,
+                                 .encoders = encoders},
+                                {.defaults = {.voice = config.audio.voice,
+                                              .voices = voices,
+                                              .mp3 = config.audio.mp3,
+                                              .pauses = config.audio.pauses},
+                                 .heartbeat = milliseconds(config.queue.heartbeat_s),
+                                 .limits = limits_of(config)});
   systemd.ready();
   const ServiceSignals::Attachment attachment(signals, service);
   service.run(signals.stop_token());
@@ -202,6 +210,7 @@ int run_render(CommandLine line) {
   if (chunk_store.empty()) {
     chunk_store = daemon::cache_folder() / "chunks";
   }
+  line.render.voices = daemon::data_folder() / "voices";
   std::stop_source stop;
   const daemon::SignalThread signals({SIGINT, SIGTERM}, [&stop](int) {
     if (!stop.request_stop()) {

@@ -4,6 +4,7 @@
 #include "daemon/engine_thread.h"
 #include "daemon/errors.h"
 #include "daemon/progress_bar.h"
+#include "daemon/voice_folder.h"
 #include "storage/local_storage.h"
 #include "storage/publisher.h"
 
@@ -78,9 +79,11 @@ void publish(storage::Publication& publication, const RenderOptions& options) {
 BookReport render_file(const RenderOptions& options, const std::function<std::unique_ptr<Renderer>()>& load,
                        const Terminal& terminal, std::stop_token stop) {
   check_output(options);
-  const BookRequest request = make_request(options, read_document(options.input));
+  BookRequest request = make_request(options, read_document(options.input));
   const auto publication = storage::FilePublication::at(options.output);
   const std::unique_ptr<Renderer> renderer = load();
+  request.narrator = request.options.voice;
+  request.options.voice = renderer_voice(VoiceFolder(options.voices), request.narrator, *renderer);
   storage::ChunkStore store({.folder = options.chunk_store, .max_bytes = store_bytes});
   storage::WorkerPool encoders(storage::default_worker_threads());
   UtterancePool pool(*renderer, store, pool_options(renderer->info()));

@@ -21,6 +21,7 @@ struct RenderOptions {
   std::filesystem::path input;
   std::filesystem::path output;
   std::filesystem::path chunk_store;
+  std::filesystem::path voices; ///< folder of the voices that people added; empty: none
   BookOptions book;
   storage::Mp3Settings mp3;
   bool replace = false; ///< an output that exists

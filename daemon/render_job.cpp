@@ -3,6 +3,7 @@
 
 #include "daemon/errors.h"
 #include "daemon/fingerprint_sink.h"
+#include "daemon/voice_folder.h"
 #include "jobs/job.h"
 
 #include <algorithm>
@@ -177,7 +178,9 @@ BookRequest RenderJob::make_request() const {
   const jobs::Job& job = claimed_.job;
   BookRequest request;
   request.document = read_document();
-  request.options = {.voice = job.voice.empty() ? with_.defaults.voice : job.voice,
+  request.narrator = job.voice.empty() ? with_.defaults.voice : job.voice;
+  request.options = {.voice =
+                         renderer_voice(VoiceFolder(with_.defaults.voices), request.narrator, with_.studio.renderer),
                      .language = job.language,
                      .params = job.params,
                      .pauses = merge(job.pauses, with_.defaults.pauses),

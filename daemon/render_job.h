@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -25,6 +26,7 @@ namespace audiobookd::daemon {
 /// What a job takes where it does not say otherwise.
 struct JobDefaults {
   std::string voice = "default";
+  std::filesystem::path voices; ///< folder of the voices that people added, which come before the model's; empty: none
   storage::Mp3Settings mp3;
   jobs::Pauses pauses;
 };

@@ -38,6 +38,7 @@ public:
   /// Of each device, where there are several; of a single one the whole of what is in flight tells.
   [[nodiscard]] virtual std::vector<DeviceActivity> activity() const { return {}; }
   [[nodiscard]] virtual int predict_tokens(std::string_view text) const = 0;
+  virtual std::string add_voice(const engine::VoiceConditionals& voice) = 0;
   [[nodiscard]] virtual engine::Hash128 utterance_key(std::string_view text, std::string_view language,
                                                       std::string_view voice, int occurrence) const = 0;
   [[nodiscard]] virtual std::string chunk_key(const engine::Utterance& utterance) const = 0;
@@ -57,6 +58,7 @@ public:
   [[nodiscard]] const engine::EngineInfo& info() const noexcept override { return engine_->info(); }
   [[nodiscard]] engine::EngineStats stats() const override { return engine_->stats(); }
   [[nodiscard]] int predict_tokens(std::string_view text) const override { return engine_->predict_tokens(text); }
+  std::string add_voice(const engine::VoiceConditionals& voice) override { return engine_->add_voice(voice); }
   [[nodiscard]] engine::Hash128 utterance_key(std::string_view text, std::string_view language, std::string_view voice,
                                               int occurrence) const override {
     return engine_->utterance_key(text, language, voice, occurrence);

@@ -239,6 +239,14 @@ const Renderer& RendererGroup::any() const noexcept { return members_.front()->r
 
 int RendererGroup::predict_tokens(std::string_view text) const { return any().predict_tokens(text); }
 
+std::string RendererGroup::add_voice(const engine::VoiceConditionals& voice) {
+  std::string name;
+  for (const auto& member : members_) {
+    name = member->renderer().add_voice(voice);
+  }
+  return name;
+}
+
 engine::Hash128 RendererGroup::utterance_key(std::string_view text, std::string_view language, std::string_view voice,
                                              int occurrence) const {
   return any().utterance_key(text, language, voice, occurrence);

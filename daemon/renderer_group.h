@@ -43,6 +43,8 @@ public:
   [[nodiscard]] std::vector<DeviceActivity> activity() const override;
 
   [[nodiscard]] int predict_tokens(std::string_view text) const override;
+  /// To every member.
+  std::string add_voice(const engine::VoiceConditionals& voice) override;
   [[nodiscard]] engine::Hash128 utterance_key(std::string_view text, std::string_view language, std::string_view voice,
                                               int occurrence) const override;
   [[nodiscard]] std::string chunk_key(const engine::Utterance& utterance) const override;

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <string_view>
 
 namespace audiobookd::daemon {
 namespace {
 
 constexpr const char* extension = ".safetensors";
+constexpr std::string_view default_voice = "default";
 constexpr std::size_t max_name_bytes = 128; // as in a job
 
 bool is_name(const std::string& name) {
@@ -25,7 +27,7 @@ void VoiceFolder::check_name(const std::string& name) {
     throw std::invalid_argument("\"" + name +
                                 "\" cannot name a voice: 1 to 128 letters, digits, '.', '_' and '-', no dot first");
   }
-  if (name == "default") {
+  if (name == default_voice) {
     throw std::invalid_argument("\"default\" is the voice of the checkpoint itself");
   }
 }
@@ -42,6 +44,10 @@ std::vector<std::string> VoiceFolder::names() const {
   }
   std::ranges::sort(names);
   return names;
+}
+
+bool VoiceFolder::contains(const std::string& name) const {
+  return !folder_.empty() && is_name(name) && name != default_voice && std::filesystem::exists(path(name));
 }
 
 std::filesystem::path VoiceFolder::path(const std::string& name) const {
@@ -72,6 +78,10 @@ void VoiceFolder::add(const engine::VoiceFile& voice, bool replace) const {
 void VoiceFolder::remove(const std::string& name) const {
   check_exists(name);
   std::filesystem::remove(path(name));
+}
+
+std::string renderer_voice(const VoiceFolder& folder, const std::string& name, Renderer& renderer) {
+  return folder.contains(name) ? renderer.add_voice(folder.read(name).conditionals) : name;
 }
 
 } // namespace audiobookd::daemon

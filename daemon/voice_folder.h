@@ -2,6 +2,7 @@
 // looks sees what another program added a moment ago. Any thread.
 #pragma once
 
+#include "daemon/renderer.h"
 #include "engine/voice_file.h"
 
 #include <filesystem>
@@ -21,6 +22,7 @@ public:
 
   /// Sorted; empty when there is no folder.
   [[nodiscard]] std::vector<std::string> names() const;
+  [[nodiscard]] bool contains(const std::string& name) const;
   /// Where the voice's file lies or would lie.
   [[nodiscard]] std::filesystem::path path(const std::string& name) const;
   /// @throws std::runtime_error naming the voice that there is not, or as engine::read_voice_file().
@@ -36,5 +38,10 @@ private:
 
   std::filesystem::path folder_;
 };
+
+/// What @p renderer calls the voice that people call @p name: one of @p folder as it is now, which is made known to the
+/// renderer, or else @p name itself. @throws std::runtime_error for a file that is no voice; std::invalid_argument for
+/// one of another model.
+[[nodiscard]] std::string renderer_voice(const VoiceFolder& folder, const std::string& name, Renderer& renderer);
 
 } // namespace audiobookd::daemon

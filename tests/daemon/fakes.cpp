@@ -116,9 +116,20 @@ engine::EngineStats FakeRenderer::stats() const {
 
 int FakeRenderer::predict_tokens(std::string_view text) const { return 1 + static_cast<int>(text.size()) * 3 / 2; }
 
+std::string FakeRenderer::add_voice(const engine::VoiceConditionals& voice) {
+  const std::lock_guard lock(mutex_);
+  return added_voices_.emplace_back("added-" + std::to_string(voice.prompt_tokens.at(0)));
+}
+
+std::vector<std::string> FakeRenderer::added_voices() const {
+  const std::lock_guard lock(mutex_);
+  return added_voices_;
+}
+
 engine::Hash128 FakeRenderer::utterance_key(std::string_view text, std::string_view language, std::string_view voice,
                                             int occurrence) const {
-  if (std::ranges::find(info_.voices, voice) == info_.voices.end()) {
+  const std::vector<std::string> added = added_voices();
+  if (std::ranges::find(info_.voices, voice) == info_.voices.end() && std::ranges::find(added, voice) == added.end()) {
     throw std::invalid_argument("voice '" + std::string(voice) + "' does not exist");
   }
   return engine::HashBuilder().add(text).add(language).add(voice).add(std::uint64_t(occurrence)).finish();

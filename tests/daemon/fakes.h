@@ -48,9 +48,12 @@ public:
   [[nodiscard]] const engine::EngineInfo& info() const noexcept override { return info_; }
   [[nodiscard]] engine::EngineStats stats() const override;
   [[nodiscard]] int predict_tokens(std::string_view text) const override;
+  /// "added-" and the voice's first prompt token.
+  std::string add_voice(const engine::VoiceConditionals& voice) override;
   [[nodiscard]] engine::Hash128 utterance_key(std::string_view text, std::string_view language, std::string_view voice,
                                               int occurrence) const override;
   [[nodiscard]] std::string chunk_key(const engine::Utterance& utterance) const override;
+  [[nodiscard]] std::vector<std::string> added_voices() const; ///< what add_voice() answered so far
 
   [[nodiscard]] static engine::Waveform waveform_of(const engine::Utterance& utterance);
 
@@ -84,6 +87,7 @@ private:
 
   engine::EngineInfo info_;
   mutable std::mutex mutex_;
+  std::vector<std::string> added_voices_;
   std::condition_variable_any changed_;
   bool notified_ = false;
   std::size_t notifications_ = 0;

@@ -2,6 +2,7 @@
 #include "daemon/engine_thread.h"
 #include "daemon/fingerprint_sink.h"
 #include "daemon/render_job.h"
+#include "daemon/voice_folder.h"
 #include "storage/local_storage.h"
 #include "tests/daemon/fakes.h"
 
@@ -152,6 +153,35 @@ TEST_F(RenderJobTest, AJobThatNamesNoVoiceIsReadInTheDaemonsDefault) {
   second.id = "third";
   second.voice = "default";
   EXPECT_EQ(voice_of(second), "default");
+}
+
+TEST_F(RenderJobTest, AVoiceThatIsAddedWhileTheDaemonRunsIsFoundByTheNextJob) {
+  surroundings_.defaults.voices = folder_.path() / "voices";
+  jobs::Job wanted = job();
+  wanted.voice = "anna";
+  EXPECT_EQ(run(wanted).state, "dead") << "not there yet";
+  const VoiceFolder voices(surroundings_.defaults.voices);
+  engine::VoiceFile anna;
+  anna.metadata.name = "anna";
+  anna.conditionals = {.speaker_embedding = {1},
+                       .t3_prompt_tokens = {5},
+                       .exaggeration = 0.5F,
+                       .prompt_tokens = {17},
+                       .prompt_mel = std::vector<float>(160),
+                       .xvector = {1}};
+  voices.add(anna, false);
+  wanted.id = "second";
+  const auto record = run(wanted);
+  ASSERT_EQ(record.state, "done") << record.error;
+  EXPECT_EQ(renderer_.added_voices(), std::vector<std::string>{"added-17"});
+  EXPECT_EQ(nlohmann::json::parse(record.result).at("voice"), "anna") << "people's name, not the renderer's";
+  std::filesystem::remove(voices.path("anna"));
+  folder_.write("voices/anna.safetensors", "broken");
+  wanted.id = "third";
+  wanted.if_exists = jobs::IfExists::replace;
+  const auto broken = run(wanted);
+  EXPECT_NE(broken.state, "done");
+  EXPECT_NE(broken.error.find("anna.safetensors"), std::string::npos) << broken.error;
 }
 
 TEST_F(RenderJobTest, AFullDiskIsTransientAndPublishesNothing) {
