@@ -189,7 +189,8 @@ __device__ void load_weights(const FusedParams& params, const Shared<Memory>& sh
   Turn<Memory::num_stages> turn;
   for (Tiles tile(params); tile.at < tile.end; tile.at += tile.step) {
     for (int i = 0; i < blocks; ++i) {
-      if (has_feed_forward<chain> && i == blocks - 2 * turn_blocks) {
+      // Where a block keeps its tile's residual stream it reads one tile at a time, and asking ahead is in the way.
+      if (!Memory::holds_residual && has_feed_forward<chain> && i == blocks - 2 * turn_blocks) {
         prefetch_residual(params, tile.at + tile.step);
       }
       barrier_wait(shared.stage_empty(turn.at), turn.parity ^ 1);
