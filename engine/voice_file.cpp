@@ -6,7 +6,6 @@
 #include "engine/safetensors.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -42,11 +41,6 @@ std::map<std::string, std::string> to_map(const VoiceMetadata& metadata) {
       map[key] = *text;
     }
   }
-  if (metadata.loudness_gain_db) {
-    char digits[32];
-    const auto end = std::to_chars(std::begin(digits), std::end(digits), *metadata.loudness_gain_db).ptr;
-    map["loudness_gain_db"] = std::string(std::begin(digits), end);
-  }
   return map;
 }
 
@@ -67,14 +61,6 @@ VoiceMetadata to_metadata(const SafetensorsFile& file) {
   for (const auto& [key, text] : texts(metadata)) {
     const auto entry = map.find(key);
     *text = entry == map.end() ? "" : entry->second;
-  }
-  if (const auto gain = map.find("loudness_gain_db"); gain != map.end()) {
-    double value = 0;
-    const char* const end = gain->second.data() + gain->second.size();
-    if (std::from_chars(gain->second.data(), end, value).ptr != end || gain->second.empty()) {
-      fail(file, "loudness_gain_db is \"" + gain->second + "\", which is not a number");
-    }
-    metadata.loudness_gain_db = value;
   }
   return metadata;
 }

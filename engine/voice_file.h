@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,11 +24,10 @@ struct VoiceConditionals {
 /// Where a voice comes from. Texts are free but for what is said.
 struct VoiceMetadata {
   std::string name;
-  std::string source_hash;                ///< of the clip's file; empty where there was none
-  std::string model;                      ///< that it was prepared with
-  std::string created;                    ///< UTC, "2026-01-31T12:00:00Z"
-  std::string consent;                    ///< who stated that the speaker agreed, and how
-  std::optional<double> loudness_gain_db; ///< what brings its utterances to the wanted loudness, once it was measured
+  std::string source_hash; ///< of the clip's file; empty where there was none
+  std::string model;       ///< that it was prepared with
+  std::string created;     ///< UTC, "2026-01-31T12:00:00Z"
+  std::string consent;     ///< who stated that the speaker agreed, and how
 
   bool operator==(const VoiceMetadata&) const = default;
 };

@@ -107,17 +107,14 @@ void list_voices(const VoiceFolder& folder, std::ostream& out) {
 void show_voice(const VoiceFolder& folder, const std::string& name, std::ostream& out) {
   const engine::VoiceFile voice = folder.read(name);
   const engine::VoiceMetadata& metadata = voice.metadata;
-  nlohmann::ordered_json json{{"name", name},
-                              {"model", metadata.model},
-                              {"created", metadata.created},
-                              {"source_hash", metadata.source_hash},
-                              {"consent", metadata.consent},
-                              {"exaggeration", voice.conditionals.exaggeration},
-                              {"t3_prompt_tokens", voice.conditionals.t3_prompt_tokens.size()},
-                              {"prompt_tokens", voice.conditionals.prompt_tokens.size()}};
-  if (metadata.loudness_gain_db) {
-    json["loudness_gain_db"] = *metadata.loudness_gain_db;
-  }
+  const nlohmann::ordered_json json{{"name", name},
+                                    {"model", metadata.model},
+                                    {"created", metadata.created},
+                                    {"source_hash", metadata.source_hash},
+                                    {"consent", metadata.consent},
+                                    {"exaggeration", voice.conditionals.exaggeration},
+                                    {"t3_prompt_tokens", voice.conditionals.t3_prompt_tokens.size()},
+                                    {"prompt_tokens", voice.conditionals.prompt_tokens.size()}};
   out << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
 }
 
