@@ -1,7 +1,11 @@
-// What ends the rendering of a book before its time, besides what jobs and storage throw. Plain types; any thread.
+// What ends the rendering of a book before its time, besides what jobs and storage throw, and the family of errors in
+// files. Stateless; any thread.
 #pragma once
 
+#include "storage/errors.h"
+
 #include <stdexcept>
+#include <system_error>
 
 namespace audiobookd::daemon {
 
@@ -16,5 +20,24 @@ class Interrupted : public std::runtime_error {
 public:
   Interrupted() : std::runtime_error("interrupted") {}
 };
+
+/// Gives what @p read gives, which reads files of the engine. What is wrong with a file's content stays wrong.
+/// @throws storage::PermanentError for std::runtime_error of @p read, but TransientError for a system error that may
+/// pass; other exceptions as they are.
+template <class Read>
+auto reading_files(const Read& read) -> decltype(read()) {
+  try {
+    return read();
+  } catch (const storage::TransientError&) {
+    throw;
+  } catch (const std::system_error& error) {
+    if (storage::is_transient(error.code().value())) {
+      throw storage::TransientError(error.what());
+    }
+    throw storage::PermanentError(error.what());
+  } catch (const std::runtime_error& error) {
+    throw storage::PermanentError(error.what());
+  }
+}
 
 } // namespace audiobookd::daemon

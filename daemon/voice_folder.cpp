@@ -1,6 +1,8 @@
 // Files of voices.
 #include "daemon/voice_folder.h"
 
+#include "daemon/errors.h"
+
 #include <algorithm>
 #include <stdexcept>
 #include <string_view>
@@ -81,7 +83,10 @@ void VoiceFolder::remove(const std::string& name) const {
 }
 
 std::string renderer_voice(const VoiceFolder& folder, const std::string& name, Renderer& renderer) {
-  return folder.contains(name) ? renderer.add_voice(folder.read(name).conditionals) : name;
+  if (!folder.contains(name)) {
+    return name;
+  }
+  return renderer.add_voice(reading_files([&] { return folder.read(name).conditionals; }));
 }
 
 } // namespace audiobookd::daemon

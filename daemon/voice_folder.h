@@ -40,8 +40,8 @@ private:
 };
 
 /// What @p renderer calls the voice that people call @p name: one of @p folder as it is now, which is made known to the
-/// renderer, or else @p name itself. @throws std::runtime_error for a file that is no voice; std::invalid_argument for
-/// one of another model.
+/// renderer, or else @p name itself. @throws storage::PermanentError for a file that is no voice, TransientError when
+/// it cannot be read now; std::invalid_argument for a voice of another model.
 [[nodiscard]] std::string renderer_voice(const VoiceFolder& folder, const std::string& name, Renderer& renderer);
 
 } // namespace audiobookd::daemon

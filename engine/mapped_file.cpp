@@ -2,11 +2,11 @@
 #include "engine/mapped_file.h"
 
 #include <cerrno>
-#include <cstring>
 #include <fcntl.h>
 #include <stdexcept>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <system_error>
 #include <unistd.h>
 
 namespace audiobookd::engine {
@@ -24,8 +24,9 @@ struct FileDescriptor {
   const int value;
 };
 
-[[noreturn]] void fail(const std::filesystem::path& file, const std::string& why) {
-  throw std::runtime_error(file.string() + ": " + why);
+[[noreturn]] void fail_with_errno(const std::filesystem::path& file, const std::string& what) {
+  const int error = errno;
+  throw std::system_error(error, std::generic_category(), file.string() + ": " + what);
 }
 
 } // namespace
@@ -34,10 +35,10 @@ MappedFile::MappedFile(const std::filesystem::path& file) {
   const FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat status {};
   if (fd.value < 0 || ::fstat(fd.value, &status) != 0) {
-    fail(file, std::string("cannot open: ") + std::strerror(errno));
+    fail_with_errno(file, "cannot open");
   }
   if (!S_ISREG(status.st_mode)) {
-    fail(file, "is not a regular file");
+    throw std::runtime_error(file.string() + ": is not a regular file");
   }
   if (status.st_size == 0) {
     return;
@@ -45,7 +46,7 @@ MappedFile::MappedFile(const std::filesystem::path& file) {
   const auto size = static_cast<std::size_t>(status.st_size);
   void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.value, 0);
   if (address == MAP_FAILED) {
-    fail(file, "cannot map " + std::to_string(size) + " bytes: " + std::strerror(errno));
+    fail_with_errno(file, "cannot map " + std::to_string(size) + " bytes");
   }
   bytes_ = {static_cast<const std::byte*>(address), size};
 }
