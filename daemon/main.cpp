@@ -185,11 +185,16 @@ int run_daemon(const CommandLine& line) {
     check_voice(line.config, config.audio.voice, renderer->info());
   }
 
+  const auto& model = config.engine.checkpoint;
+  const daemon::ClipVoices clips(voices / "clips", {.clip_decoder = daemon::installed_clip_decoder(),
+                                                    .checkpoint = model.empty() ? daemon::embedded_checkpoint() : model,
+                                                    .cpu_threads = config.engine.cpu_threads});
   daemon::RenderService service({.queue = queue,
                                  .connect_queue = [&queue] { return queue.connect(); },
                                  .renderer = *renderer,
                                  .store = store,
                                  .storage = storage,
+                                 .clips = clips,
                                  .manager = systemd,
                                  .encoders = encoders},
                                 {.defaults = {.voice = config.audio.voice,

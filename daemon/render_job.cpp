@@ -178,19 +178,34 @@ BookRequest RenderJob::make_request() const {
   const jobs::Job& job = claimed_.job;
   BookRequest request;
   request.document = read_document();
-  request.narrator = job.voice.empty() ? with_.defaults.voice : job.voice;
-  request.options = {.voice =
-                         renderer_voice(VoiceFolder(with_.defaults.voices), request.narrator, with_.studio.renderer),
-                     .language = job.language,
+  request.options = {.language = job.language,
                      .params = job.params,
                      .pauses = merge(job.pauses, with_.defaults.pauses),
                      .is_interactive = job.job_class == jobs::JobClass::interactive};
+  choose_voice(request);
   request.mp3 = merge(job.format, with_.defaults.mp3);
   request.title = job.title;
   request.author = job.author;
   request.fallback_title = std::filesystem::path(job.output).stem().string();
   request.priority = request.options.is_interactive ? interactive_priority : priority_of(claimed_.queue);
   return request;
+}
+
+/// Makes the job's voice known to the renderer, preparing its clip if it names one.
+void RenderJob::choose_voice(BookRequest& request) const {
+  const jobs::Job& job = claimed_.job;
+  Renderer& renderer = with_.studio.renderer;
+  if (job.voice_clip.empty()) {
+    request.narrator = job.voice.empty() ? with_.defaults.voice : job.voice;
+    request.options.voice = renderer_voice(VoiceFolder(with_.defaults.voices), request.narrator, renderer);
+    return;
+  }
+  const ClonedVoice cloned = with_.clips.voice_of(with_.storage, job.voice_clip, renderer.info(), stop_.get_token());
+  request.narrator = std::filesystem::path(job.voice_clip).stem().string();
+  request.options.voice = renderer.add_voice(cloned.voice.conditionals);
+  for (const std::string& warning : cloned.warnings) {
+    request.document.warnings.push_back("'" + job.voice_clip + "': " + warning);
+  }
 }
 
 bool RenderJob::was_published_before() const {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "daemon/book_renderer.h"
+#include "daemon/clip_voices.h"
 #include "daemon/eta.h"
 #include "jobs/document/document.h"
 #include "jobs/queue.h"
@@ -36,6 +37,7 @@ struct JobSurroundings {
   jobs::Queue& queue;
   Studio studio;
   const storage::Storage& storage;
+  const ClipVoices& clips;
   JobDefaults defaults;
   std::function<void()> on_end; ///< called when a job is over, on its thread; must not throw
 };
@@ -64,6 +66,7 @@ private:
   void render_and_publish();
   [[nodiscard]] jobs::Document read_document() const;
   [[nodiscard]] BookRequest make_request() const;
+  void choose_voice(BookRequest& request) const;
   [[nodiscard]] bool was_published_before() const;
   void publish(storage::Publication& publication, const std::string& fingerprint, const BookReport& report);
   void complete(const std::string& result);

@@ -35,6 +35,7 @@ RenderService::RenderService(const ServiceParts& parts, const ServiceSettings& s
       surroundings_{.queue = parts.queue,
                     .studio = {parts.renderer, pool_, parts.store, parts.encoders},
                     .storage = parts.storage,
+                    .clips = parts.clips,
                     .defaults = settings.defaults,
                     .on_end = [this] { notify_changed(); }},
       engine_(parts.renderer, pool_, [this] { notify_changed(); }) {}

@@ -42,6 +42,7 @@ struct ServiceParts {
   Renderer& renderer;
   storage::ChunkStore& store;
   const storage::Storage& storage;
+  const ClipVoices& clips;
   ServiceManager& manager;
   storage::WorkerPool& encoders;
 };

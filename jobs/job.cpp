@@ -77,11 +77,21 @@ void read_target(const JsonFields& fields, Job& job) {
     job.if_exists = values.at(*index);
 }
 
+std::string clip_field(const JsonFields& voice) {
+  const auto clip = path_field(voice, "clip");
+  if (!clip)
+    voice.fail("clip", "missing; expected the path of an audio file");
+  return *clip;
+}
+
 void read_voice(const JsonFields& fields, Job& job) {
   job.title = fields.text("title", max_name_bytes).value_or(job.title);
   job.author = fields.text("author", max_name_bytes).value_or(job.author);
   job.language = language_field(fields).value_or(job.language);
-  job.voice = name_field(fields, "voice").value_or(job.voice);
+  if (fields.is_object("voice"))
+    job.voice_clip = clip_field(*fields.object("voice", {"clip"}));
+  else
+    job.voice = name_field(fields, "voice").value_or(job.voice);
   job.model = name_field(fields, "model").value_or(job.model);
 }
 

@@ -93,7 +93,8 @@ struct Job {
   std::string title;
   std::string author;
   std::string language = "en"; ///< BCP 47
-  std::string voice;           ///< empty: the daemon's default
+  std::string voice;           ///< empty: the daemon's default, or that of the clip
+  std::string voice_clip;      ///< path below the input roots of a clip that the voice is made of; empty: none
   std::string model;           ///< empty: whatever the daemon has loaded
   JobParams params;
   JobFormat format;

@@ -176,6 +176,11 @@ std::optional<JsonFields> JsonFields::object(std::string_view name, std::vector<
   return JsonFields(*value, path_.empty() ? std::string(name) : path_ + "." + std::string(name), std::move(known));
 }
 
+bool JsonFields::is_object(std::string_view name) const {
+  const json* value = find(name);
+  return value != nullptr && value->is_object();
+}
+
 void JsonFields::not_supported(std::string_view name) const {
   if (find(name) != nullptr)
     fail(name, "this version does not support the field yet; leave it out");

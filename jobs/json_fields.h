@@ -52,6 +52,9 @@ public:
   std::optional<std::size_t> choice(std::string_view name, const std::vector<std::string_view>& choices) const;
   std::optional<JsonFields> object(std::string_view name, std::vector<std::string_view> known) const;
 
+  /// Whether the field's value is an object.
+  [[nodiscard]] bool is_object(std::string_view name) const;
+
   /// For a field of the format that this version does not implement. @throws JobError if it is present.
   void not_supported(std::string_view name) const;
 

@@ -9,8 +9,10 @@
 #include <cstring>
 #include <fcntl.h>
 #include <poll.h>
+#include <span>
 #include <spawn.h>
 #include <string>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -160,12 +162,18 @@ AudioClip parse(const std::string& bytes, const std::string& name, const DecodeL
   return clip;
 }
 
-} // namespace
+/// A file in memory alone, at its beginning.
+FileDescriptor file_of(std::string_view content, const std::string& name) {
+  FileDescriptor fd(::memfd_create("clip", MFD_CLOEXEC));
+  if (!fd) {
+    throw_errno(errno, "cannot make a file in memory for", name);
+  }
+  write_all_at(fd.get(), 0, std::as_bytes(std::span(content)), name);
+  return fd;
+}
 
-AudioClip decode_in_child(const std::filesystem::path& program, const std::filesystem::path& file,
-                          const DecodeLimits& limits, std::chrono::seconds patience) {
-  const std::string name = file.string();
-  const FileDescriptor in = open_regular(file);
+AudioClip decode(const std::filesystem::path& program, const FileDescriptor& in, const std::string& name,
+                 const DecodeLimits& limits, std::chrono::seconds patience) {
   Pipe samples = make_pipe();
   Pipe message = make_pipe();
   Child child(program,
@@ -178,6 +186,18 @@ AudioClip decode_in_child(const std::filesystem::path& program, const std::files
   const Output output = collect(samples.reading.get(), message.reading.get(), max_bytes, Clock::now() + patience, name);
   check_status(child.wait(), output, name);
   return parse(output.samples, name, limits);
+}
+
+} // namespace
+
+AudioClip decode_in_child(const std::filesystem::path& program, const std::filesystem::path& file,
+                          const DecodeLimits& limits, std::chrono::seconds patience) {
+  return decode(program, open_regular(file), file.string(), limits, patience);
+}
+
+AudioClip decode_in_child(const std::filesystem::path& program, std::string_view content, const std::string& name,
+                          const DecodeLimits& limits, std::chrono::seconds patience) {
+  return decode(program, file_of(content, name), name, limits, patience);
 }
 
 void send_decoded(int in, int out, const std::string& name, const DecodeLimits& limits) {

@@ -6,6 +6,8 @@
 
 #include <chrono>
 #include <filesystem>
+#include <string>
+#include <string_view>
 
 namespace audiobookd::storage {
 
@@ -15,6 +17,11 @@ namespace audiobookd::storage {
 /// process could be started or it took longer than @p patience.
 [[nodiscard]] AudioClip decode_in_child(const std::filesystem::path& program, const std::filesystem::path& file,
                                         const DecodeLimits& limits = {},
+                                        std::chrono::seconds patience = std::chrono::seconds(60));
+
+/// The same of a file's @p content, which is called @p name in messages.
+[[nodiscard]] AudioClip decode_in_child(const std::filesystem::path& program, std::string_view content,
+                                        const std::string& name, const DecodeLimits& limits = {},
                                         std::chrono::seconds patience = std::chrono::seconds(60));
 
 /// The child's side: decodes @p in (named @p name in messages) to @p out as decode_in_child() reads it.

@@ -39,10 +39,12 @@ VoiceCommands describe_voice(CLI::App& voice, CommandLine& line) {
   add->add_option("name", line.add.name, "What jobs call it")->required();
   add->add_option("clip", line.add.clip, "WAV, FLAC, MP3, Ogg, Opus or AIFF; or conds.pt")->required();
   add->add_option("--consent", line.add.consent, "Who agreed to the use of this voice, when and for what");
-  add->add_option("--exaggeration", line.add.exaggeration, "Emotion, 0 to 2")->capture_default_str();
-  add->add_option("--model", line.add.checkpoint, "Checkpoint folder of the model that prepares the clip");
-  add->add_option("--device", line.add.device, "cpu, cuda or cuda:N")->capture_default_str();
-  add->add_option("--threads", line.add.cpu_threads, "CPU threads for arithmetic (0: all cores)")
+  add->add_option("--exaggeration", line.add.exaggeration, "Emotion")
+      ->check(CLI::Range(0.0, 2.0))
+      ->capture_default_str();
+  add->add_option("--model", line.add.cloning.checkpoint, "Checkpoint folder of the model that prepares the clip");
+  add->add_option("--device", line.add.cloning.device, "cpu, cuda or cuda:N")->capture_default_str();
+  add->add_option("--threads", line.add.cloning.cpu_threads, "CPU threads for arithmetic (0: all cores)")
       ->capture_default_str();
   add->add_flag("--force", line.add.replace, "Replace a voice of that name");
   CLI::App* list = voice.add_subcommand("list", "All voices, one a line");
@@ -59,7 +61,7 @@ VoiceCommands describe_voice(CLI::App& voice, CommandLine& line) {
 void run_voice(const VoiceCommands& commands, CommandLine& line) {
   const daemon::VoiceFolder folder(line.voices.empty() ? daemon::data_folder() / "voices" : line.voices);
   if (commands.add->parsed()) {
-    line.add.clip_decoder = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "audiobook-clip-decoder";
+    line.add.cloning.clip_decoder = daemon::installed_clip_decoder();
     daemon::add_voice(folder, line.add, {::isatty(STDIN_FILENO) == 1 ? &std::cin : nullptr, std::cout, std::cerr});
   } else if (commands.list->parsed()) {
     daemon::list_voices(folder, std::cout);

@@ -49,33 +49,16 @@ std::string consent(const AddVoice& request, const Dialogue& dialogue) {
   return statement;
 }
 
-/// Says what is wrong with the clip. @throws std::runtime_error with all reasons for which it cannot be used.
-void advise_on(const AddVoice& request, const storage::ClipMeasures& measures, std::ostream& warnings) {
-  std::string refusals;
-  for (const storage::Advice& advice : storage::advise(measures)) {
-    if (advice.refuses) {
-      refusals += (refusals.empty() ? "" : "; ") + advice.text;
-    } else {
-      warnings << "warning: " << advice.text << '\n';
-    }
-  }
-  if (!refusals.empty()) {
-    throw std::runtime_error("'" + request.clip.string() + "' gives no voice: " + refusals);
-  }
-}
-
 engine::VoiceFile from_clip(const AddVoice& request, std::ostream& warnings) {
-  if (request.checkpoint.empty()) {
+  if (request.cloning.checkpoint.empty()) {
     throw std::invalid_argument("preparing a clip needs the model: --model FOLDER");
   }
-  const storage::AudioClip clip = storage::decode_in_child(request.clip_decoder, request.clip);
-  const storage::ReferenceAudio audio = storage::to_reference_audio(clip);
-  advise_on(request, storage::measure(clip, audio), warnings);
-  const auto cloner = engine::VoiceCloner::load(request.checkpoint, request.device, request.cpu_threads);
-  engine::VoiceFile voice;
-  voice.metadata.model = cloner->model();
-  voice.conditionals = cloner->prepare({audio.samples_24khz, audio.samples_16khz}, request.exaggeration);
-  return voice;
+  const storage::AudioClip clip = storage::decode_in_child(request.cloning.clip_decoder, request.clip);
+  const ClonedVoice cloned = clone_voice(clip, request.clip.string(), request.exaggeration, request.cloning);
+  for (const std::string& warning : cloned.warnings) {
+    warnings << "warning: " << warning << '\n';
+  }
+  return cloned.voice;
 }
 
 } // namespace

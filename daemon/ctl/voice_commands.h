@@ -1,9 +1,8 @@
 // `audiobookctl voice …`: what the subcommands do once their command line is read. One command at a time.
 #pragma once
 
+#include "daemon/voice_cloning.h"
 #include "daemon/voice_folder.h"
-#include "engine/voice_cloner.h"
-#include "storage/reference_clip.h"
 
 #include <filesystem>
 #include <iosfwd>
@@ -14,13 +13,10 @@ namespace audiobookd::daemon {
 
 struct AddVoice {
   std::string name;
-  std::filesystem::path clip;       ///< audio, or the reference's conds.pt
-  std::string consent;              ///< the statement that the speaker agreed; empty: ask for it
-  float exaggeration = 0.5F;        ///< [0, 2]
-  std::filesystem::path checkpoint; ///< the model that prepares the clip; not needed for a conds.pt
-  std::string device = "cpu";
-  int cpu_threads = 0;                ///< 0: all cores
-  std::filesystem::path clip_decoder; ///< the program audiobook-clip-decoder
+  std::filesystem::path clip; ///< audio, or the reference's conds.pt
+  std::string consent;        ///< the statement that the speaker agreed; empty: ask for it
+  float exaggeration = 0.5F;  ///< [0, 2]
+  CloningSettings cloning;    ///< not needed for a conds.pt
   bool replace = false;
 };
 

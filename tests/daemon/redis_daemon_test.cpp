@@ -5,6 +5,7 @@
 #include "tests/daemon/fakes.h"
 #include "tests/daemon/process.h"
 #include "tests/jobs/redis_fixture.h"
+#include "tests/storage/memory_sink.h"
 
 #include <csignal>
 #include <gtest/gtest.h>
@@ -66,7 +67,7 @@ protected:
     return folder_.write(
         name + ".toml",
         "[redis]\nurl = '" + server.url() + "'\n[paths]\ninput_root = 'files'\noutput_root = 'files'\nchunk_store = '" +
-            name + "'\nchunk_store_gib = 1\n[engine]\ncheckpoint = '" + checkpoint_.string() +
+            name + "'\nchunk_store_gib = 1\nvoices = 'voices'\n[engine]\ncheckpoint = '" + checkpoint_.string() +
             "'\nmax_batch = 2\nsynthesis_batch = 2\ncpu_threads = 1\n[queue]\nheartbeat_s = 0.2\nlease_s = 0.6\n" +
             more);
   }
@@ -137,6 +138,9 @@ TEST_F(RedisDaemon, AJobThatCannotBeRenderedIsDeadWithItsReasonAndTheDaemonGoesO
   const auto daemon = start("chunks");
   folder_.write("secret.txt", "Outside of the root.");
   fs::create_symlink("../secret.txt", folder_.path() / "files/link.txt");
+  fs::create_directories(folder_.path() / "voices");
+  folder_.write("voices/damaged.safetensors", "damaged");
+  storage::write_wav(folder_.path() / "files/silent.wav", 24'000, std::vector<float>(6 * 24'000));
   const std::map<std::string, std::pair<std::string, std::string>> mistakes = {
       {"typo", {R"("input":"a.txt","ouput":"a.mp3")", "\"ouput\""}},
       {"type", {R"("input":"a.txt","output":"a.mp3","params":{"seed":"seven"})", "params.seed"}},
@@ -146,6 +150,9 @@ TEST_F(RedisDaemon, AJobThatCannotBeRenderedIsDeadWithItsReasonAndTheDaemonGoesO
       {"missing", {R"("input":"a.txt","output":"a.mp3")", "a.txt': No such file or directory"}},
       {"nobody",
        {R"("text":"Hello.","output":"a.mp3","voice":"nobody")", "\"nobody\" does not exist (there are: default"}},
+      {"damaged", {R"("text":"Hello.","output":"a.mp3","voice":"damaged")", "damaged.safetensors"}},
+      {"silent", {R"("text":"Hello.","output":"a.mp3","voice":{"clip":"silent.wav"})", "the clip is silent"}},
+      {"clipless", {R"("text":"Hello.","output":"a.mp3","voice":{"clip":"none.wav"})", "none.wav"}},
   };
   for (const auto& [id, mistake] : mistakes) {
     add("normal", R"({"id":")" + id + "\"," + mistake.first + "}");
@@ -156,6 +163,22 @@ TEST_F(RedisDaemon, AJobThatCannotBeRenderedIsDeadWithItsReasonAndTheDaemonGoesO
   }
   enqueue("good", "Only one sentence is read here.\n", "good.mp3");
   result_when_done("good");
+  EXPECT_EQ(daemon->end(SIGTERM), 0);
+}
+
+TEST_F(RedisDaemon, AJobIsReadInTheVoiceOfItsClip) {
+  const auto daemon = start("chunks");
+  storage::write_wav(folder_.path() / "files/anna.wav", 24'000, tests::voice_like(6 * 24'000));
+  for (const std::string id : {"plain", "cloned", "again"}) {
+    nlohmann::json job{{"id", id}, {"text", "It was late in the evening."}, {"output", id + ".mp3"}};
+    if (id != "plain") {
+      job["voice"] = {{"clip", "anna.wav"}};
+    }
+    add("normal", job.dump());
+    EXPECT_EQ(result_when_done(id).at("voice"), id == "plain" ? "default" : "anna");
+  }
+  EXPECT_EQ(stored_keys("chunks").size(), 2U) << "the same voice again gives the same audio";
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_.path() / "voices/clips"), {}), 1);
   EXPECT_EQ(daemon->end(SIGTERM), 0);
 }
 

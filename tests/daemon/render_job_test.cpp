@@ -3,10 +3,15 @@
 #include "daemon/fingerprint_sink.h"
 #include "daemon/render_job.h"
 #include "daemon/voice_folder.h"
+#include "engine/models/chatterbox/make_checkpoint.h"
 #include "storage/local_storage.h"
+#include "storage/wav_file.h"
 #include "tests/daemon/fakes.h"
+#include "tests/storage/files.h"
+#include "tests/storage/memory_sink.h"
 
 #include <gtest/gtest.h>
+#include <map>
 #include <nlohmann/json.hpp>
 
 namespace audiobookd::daemon {
@@ -86,12 +91,15 @@ protected:
   testing::FakeRenderer renderer_;
   testing::FakeQueue queue_;
   TestStorage storage_{(std::filesystem::create_directories(files_), files_)};
+  ClipVoices clips_{folder_.path() / "clips",
+                    {.clip_decoder = AUDIOBOOKD_CLIP_DECODER, .checkpoint = folder_.path() / "tiny", .cpu_threads = 1}};
   storage::ChunkStore store_{{.folder = folder_.path() / "chunks", .max_bytes = 1u << 30}};
   UtterancePool pool_{renderer_, store_, {}};
   storage::WorkerPool encoders_{2};
   JobSurroundings surroundings_{.queue = queue_,
                                 .studio = {renderer_, pool_, store_, encoders_},
                                 .storage = storage_,
+                                .clips = clips_,
                                 .defaults = {},
                                 .on_end = [] {}};
   EngineThread engine_{renderer_, pool_, [] {}};
@@ -184,6 +192,97 @@ TEST_F(RenderJobTest, AVoiceThatIsAddedWhileTheDaemonRunsIsFoundByTheNextJob) {
   EXPECT_NE(broken.error.find("anna.safetensors"), std::string::npos) << broken.error;
 }
 
+class ClipJobTest : public RenderJobTest {
+protected:
+  ClipJobTest() {
+    std::filesystem::create_directories(files_ / "clips");
+    write_clip("anna.wav", 6 * 24'000);
+    engine::chatterbox::write_checkpoint(engine::chatterbox::Preset::tiny, folder_.path() / "tiny");
+  }
+
+  void write_clip(const std::string& name, std::size_t samples) const {
+    storage::write_wav(files_ / "clips" / name, 24'000, tests::voice_like(samples));
+  }
+
+  testing::FakeQueue::Record run_with_clip(const std::string& id, const std::string& clip) {
+    jobs::Job wanted = job();
+    wanted.id = id;
+    wanted.output = id + ".mp3";
+    wanted.voice_clip = clip;
+    return run(wanted);
+  }
+
+  [[nodiscard]] std::vector<std::string> kept() const { return tests::list_names(folder_.path() / "clips"); }
+};
+
+TEST_F(ClipJobTest, AClipBecomesTheJobsVoiceOnceForItsContent) {
+  const auto first = run_with_clip("first", "clips/anna.wav");
+  ASSERT_EQ(first.state, "done") << first.error;
+  EXPECT_EQ(nlohmann::json::parse(first.result).at("voice"), "anna") << "what listeners may read, not a path";
+  ASSERT_EQ(kept().size(), 1U);
+  EXPECT_EQ(renderer_.added_voices().size(), 1U);
+
+  std::filesystem::remove_all(folder_.path() / "tiny"); // nothing can be prepared any more
+  std::filesystem::rename(files_ / "clips/anna.wav", files_ / "clips/the same.wav");
+  const auto second = run_with_clip("second", "clips/the same.wav");
+  EXPECT_EQ(second.state, "done") << second.error;
+  ASSERT_EQ(renderer_.added_voices().size(), 2U);
+  EXPECT_EQ(renderer_.added_voices()[1], renderer_.added_voices()[0]);
+
+  write_clip("anna.wav", 7 * 24'000);
+  const auto other = run_with_clip("other", "clips/anna.wav");
+  EXPECT_EQ(other.state, "dead") << "another clip, another voice";
+  EXPECT_NE(other.error.find("tiny"), std::string::npos) << other.error;
+  EXPECT_EQ(kept().size(), 1U);
+}
+
+TEST_F(ClipJobTest, AnotherModelMakesAnotherVoice) {
+  EXPECT_EQ(run_with_clip("first", "clips/anna.wav").state, "done");
+  renderer_.mutable_info().weights_hash.low ^= 1;
+  EXPECT_EQ(run_with_clip("second", "clips/anna.wav").state, "done");
+  EXPECT_EQ(kept().size(), 2U);
+}
+
+TEST_F(ClipJobTest, AKeptVoiceThatIsDamagedIsMadeAgain) {
+  EXPECT_EQ(run_with_clip("first", "clips/anna.wav").state, "done");
+  const std::filesystem::path file = folder_.path() / "clips" / kept().at(0);
+  const std::string whole = testing::read_file(file);
+  tests::write_file(file, whole.substr(0, whole.size() / 2));
+  EXPECT_EQ(run_with_clip("second", "clips/anna.wav").state, "done");
+  EXPECT_TRUE(testing::read_file(file) == whole);
+}
+
+TEST_F(ClipJobTest, WhatCouldBeBetterAboutTheClipIsInTheResult) {
+  write_clip("brief.wav", 3 * 24'000);
+  const auto record = run_with_clip("brief", "clips/brief.wav");
+  ASSERT_EQ(record.state, "done") << record.error;
+  EXPECT_NE(record.result.find("'clips/brief.wav': the clip lasts 3.0 s"), std::string::npos) << record.result;
+}
+
+TEST_F(ClipJobTest, AClipThatGivesNoVoiceIsPermanentAndSaysWhy) {
+  write_clip("short.wav", 12'000);
+  storage::write_wav(files_ / "clips/silent.wav", 24'000, std::vector<float>(6 * 24'000));
+  folder_.write("files/clips/text.wav", "this is no audio");
+  folder_.write("outside.wav", testing::read_file(files_ / "clips/anna.wav"));
+  std::filesystem::create_symlink("../../outside.wav", files_ / "clips/link.wav");
+  for (const auto& [name, reason] : std::map<std::string, std::string>{{"short", "gives no voice: the clip lasts 0.50"},
+                                                                       {"silent", "the clip is silent"},
+                                                                       {"text", "no audio file"},
+                                                                       {"link", "symbolic link"},
+                                                                       {"lost", "No such file"}}) {
+    const auto record = run_with_clip(name, "clips/" + name + ".wav");
+    EXPECT_EQ(record.state, "dead") << name;
+    EXPECT_NE(record.error.find("clips/" + name + ".wav"), std::string::npos) << record.error;
+    EXPECT_NE(record.error.find(reason), std::string::npos) << record.error;
+  }
+  renderer_.mutable_info().cloning = false;
+  const auto record = run_with_clip("anna", "clips/anna.wav");
+  EXPECT_EQ(record.state, "dead");
+  EXPECT_NE(record.error.find("cannot clone"), std::string::npos) << record.error;
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "clips")) << "nothing was kept";
+  EXPECT_TRUE(renderer_.added_voices().empty());
+}
+
 TEST_F(RenderJobTest, AFullDiskIsTransientAndPublishesNothing) {
   storage_.is_full = true;
   const auto record = run(job());
@@ -197,6 +296,7 @@ TEST_F(RenderJobTest, ABookThatIsTooLongForTheChunkStoreIsPermanentBeforeAnythin
   const JobSurroundings surroundings{.queue = queue_,
                                      .studio = {renderer_, pool_, small, encoders_},
                                      .storage = storage_,
+                                     .clips = clips_,
                                      .defaults = {},
                                      .on_end = [] {}};
   queue_.add(job());
@@ -260,6 +360,7 @@ TEST_F(RenderJobTest, AnInteractiveJobGoesBeforeTheHighQueueAndItsBeginningCanBe
   const JobSurroundings surroundings{.queue = queue_,
                                      .studio = {renderer_, pool, store_, encoders_},
                                      .storage = storage_,
+                                     .clips = clips_,
                                      .defaults = {},
                                      .on_end = [] {}};
   std::vector<std::unique_ptr<RenderJob>> open;
@@ -289,6 +390,7 @@ TEST_F(RenderJobTest, UtterancesOfAHigherQueueGoFirst) {
   const JobSurroundings surroundings{.queue = queue_,
                                      .studio = {renderer_, pool, store_, encoders_},
                                      .storage = storage_,
+                                     .clips = clips_,
                                      .defaults = {},
                                      .on_end = [] {}};
   std::vector<std::unique_ptr<RenderJob>> open;

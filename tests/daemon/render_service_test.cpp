@@ -4,10 +4,12 @@
 #include "tests/daemon/fakes.h"
 
 #include <algorithm>
+#include <fstream>
 #include <future>
 #include <gtest/gtest.h>
 #include <spdlog/sinks/ringbuffer_sink.h>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 
 namespace audiobookd::daemon {
 namespace {
@@ -26,6 +28,7 @@ protected:
                                                             .renderer = renderer_,
                                                             .store = store_,
                                                             .storage = storage_,
+                                                            .clips = clips_,
                                                             .manager = manager_,
                                                             .encoders = encoders_},
                                                ServiceSettings{.defaults = {}, .heartbeat = 5ms, .limits = limits});
@@ -57,6 +60,8 @@ protected:
   testing::FakeQueue queue_;
   testing::FakeServiceManager manager_;
   storage::LocalStorage storage_{{.input = (std::filesystem::create_directories(files_), files_), .output = files_}};
+  const std::filesystem::path decoder_ = folder_.path() / "decoder";
+  ClipVoices clips_{folder_.path() / "clips", {.clip_decoder = decoder_, .checkpoint = {}}};
   storage::ChunkStore store_{{.folder = folder_.path() / "chunks", .max_bytes = 1u << 30}};
   storage::WorkerPool encoders_{2};
   std::atomic<int> connections_{0};
@@ -78,6 +83,30 @@ TEST_F(RenderServiceTest, JobsAreCompletedSideBySideAndAfterEachOther) {
   EXPECT_TRUE(queue_.has_retired());
   EXPECT_GT(manager_.watchdog_calls, 0);
   manager_.wait_for_stopping();
+}
+
+TEST_F(RenderServiceTest, AClipThatTakesLongStallsNeitherHeartbeatsNorOtherJobs) {
+  const std::filesystem::path pipe = folder_.path() / "pipe"; // whose other end the decoder waits for
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  folder_.write("decoder", "#!/bin/sh\nread word < '" + pipe.string() + "'; echo \"$word\" >&2; exit 1\n");
+  std::filesystem::permissions(decoder_, std::filesystem::perms::owner_all);
+  folder_.write("files/clip.wav", "samples");
+  jobs::Job cloned;
+  cloned.id = "cloned";
+  cloned.text = "Said by the clip's speaker.";
+  cloned.output = "cloned.mp3";
+  cloned.voice_clip = "clip.wav";
+  queue_.add(cloned);
+  start({.max_jobs = 2});
+  queue_.wait_for("cloned", [](const auto& record) { return record.heartbeats > 3; });
+  add("book");
+  queue_.wait_for_state("book", "done");
+  const int before = queue_.record("cloned").heartbeats;
+  queue_.wait_for("cloned", [before](const auto& record) { return record.heartbeats > before + 3; });
+  EXPECT_EQ(queue_.record("cloned").state, "running");
+  std::ofstream(pipe) << "hoarse\n";
+  EXPECT_NE(queue_.wait_for_state("cloned", "dead").error.find("hoarse"), std::string::npos);
+  stop();
 }
 
 TEST_F(RenderServiceTest, MemoryThatRanOutIsLoggedOnceAndSaysWhatToSet) {

@@ -30,13 +30,11 @@ protected:
             .clip = scratch_ / clip,
             .consent = "Anna, in writing",
             .exaggeration = 0.7F,
-            .checkpoint = scratch_ / "tiny",
-            .cpu_threads = 1,
-            .clip_decoder = AUDIOBOOKD_CLIP_DECODER};
+            .cloning = {.clip_decoder = AUDIOBOOKD_CLIP_DECODER, .checkpoint = scratch_ / "tiny", .cpu_threads = 1}};
   }
   void add(const AddVoice& wanted) { add_voice(folder_, wanted, {nullptr, out_, warnings_}); }
   template <class Error>
-  testing::AssertionResult refuses(const AddVoice& wanted, const std::string& part) {
+  ::testing::AssertionResult refuses(const AddVoice& wanted, const std::string& part) {
     return throws_with<Error>([&] { add(wanted); }, part);
   }
 
@@ -69,7 +67,7 @@ TEST_F(VoiceCommandsTest, AVoiceMovesThroughTheReferencesFile) {
   export_conds(folder_, "anna", scratch_ / "conds.pt");
   EXPECT_TRUE(throws_with<std::runtime_error>([&] { export_conds(folder_, "anna", scratch_ / "conds.pt"); }, "exists"));
   AddVoice moved = request("moved", "conds.pt");
-  moved.checkpoint.clear(); // nothing to prepare
+  moved.cloning.checkpoint.clear(); // nothing to prepare
   add(moved);
   EXPECT_EQ(folder_.read("moved").conditionals, folder_.read("anna").conditionals);
 }

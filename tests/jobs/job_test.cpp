@@ -79,6 +79,13 @@ TEST(Job, EveryFieldIsRead) {
   EXPECT_EQ(job.idempotency_key, "order-1");
 }
 
+TEST(Job, AVoiceIsANameOrAClip) {
+  const Job job = parse(with(R"("voice":{"clip":"clips/anna.wav"})"));
+  EXPECT_EQ(job.voice_clip, "clips/anna.wav");
+  EXPECT_EQ(job.voice, "");
+  EXPECT_EQ(parse(with(R"("voice":"anna")")).voice_clip, "");
+}
+
 struct Mistake {
   std::string json;
   std::vector<std::string> named; ///< what the message must contain
@@ -114,6 +121,11 @@ TEST(Job, EveryMistakeIsNamed) {
       {with(R"("class":"urgent")"), {"class", "urgent", "interactive"}},
       {with(R"("language":"e n")"), {"language", "e n"}},
       {with(R"("voice":"../x")"), {"voice", "../x"}},
+      {with(R"("voice":["x"])"), {"voice", "string", "[\"x\"]"}},
+      {with(R"("voice":{})"), {"voice.clip", "missing"}},
+      {with(R"("voice":{"clip":7})"), {"voice.clip", "string", "7"}},
+      {with(R"("voice":{"clip":"../a.wav"})"), {"voice.clip", "../a.wav"}},
+      {with(R"("voice":{"clip":"a.wav","name":"anna"})"), {"voice.name", "unknown"}},
       {with(R"("params":3)"), {"params", "object", "3"}},
       {with(R"("params":{"exaggeration":2.5})"), {"params.exaggeration", "2.5", "[0, 2]"}},
       {with(R"("params":{"temperature":0})"), {"params.temperature", "(0, 5]"}},

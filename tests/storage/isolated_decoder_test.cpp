@@ -58,6 +58,15 @@ TEST_F(IsolatedDecoderTest, LosslessFormatsComeBackAsTheyWere) {
   }
 }
 
+TEST_F(IsolatedDecoderTest, ContentInMemoryIsDecodedAsItsFileIs) {
+  const auto decode_content = [](const std::string& content) {
+    return decode_in_child(AUDIOBOOKD_CLIP_DECODER, content, "a clip");
+  };
+  EXPECT_EQ(decode_content(tests::read_file(folder_ / "clip.wav")).samples, decode(folder_ / "clip.wav").samples);
+  EXPECT_TRUE(throws_with<PermanentError>([&] { (void)decode_content("this is no audio"); }, "'a clip'"));
+  EXPECT_TRUE(throws_with<PermanentError>([&] { (void)decode_content(""); }, "'a clip'"));
+}
+
 TEST_F(IsolatedDecoderTest, LossyFormatsAndStereoAreDecoded) {
   for (const char* name : {"clip.mp3", "clip.ogg", "clip.opus"}) {
     const AudioClip clip = decode(converted(name, "-ac 2 -b:a 96k"));
