@@ -41,11 +41,15 @@ private:
   std::jthread thread_; // last: uses everything above
 };
 
-jobs::Document read_document(const std::filesystem::path& file) {
+jobs::Document read_document(const RenderOptions& options) {
   const jobs::DocumentLimits limits;
-  const auto absolute = std::filesystem::weakly_canonical(file); // a person may link to where he likes
+  if (options.text) {
+    return jobs::parse_document(*options.text, "text.txt", limits);
+  }
+  const auto absolute = std::filesystem::weakly_canonical(options.input); // a person may link to where he likes
   const storage::LocalStorage storage({.input = absolute.parent_path(), .output = absolute.parent_path()});
-  return jobs::parse_document(storage.read_input(absolute.filename().string(), limits.max_bytes), file, limits);
+  return jobs::parse_document(storage.read_input(absolute.filename().string(), limits.max_bytes), options.input,
+                              limits);
 }
 
 void check_output(const RenderOptions& options) {
@@ -63,7 +67,7 @@ BookRequest make_request(const RenderOptions& options, jobs::Document document) 
   request.document = std::move(document);
   request.options = options.book;
   request.mp3 = options.mp3;
-  request.fallback_title = options.input.stem().string();
+  request.fallback_title = (options.text ? options.output : options.input).stem().string();
   return request;
 }
 
@@ -79,7 +83,7 @@ void publish(storage::Publication& publication, const RenderOptions& options) {
 BookReport render_file(const RenderOptions& options, const std::function<std::unique_ptr<Renderer>()>& load,
                        const Terminal& terminal, std::stop_token stop) {
   check_output(options);
-  BookRequest request = make_request(options, read_document(options.input));
+  BookRequest request = make_request(options, read_document(options));
   const auto publication = storage::FilePublication::at(options.output);
   const std::unique_ptr<Renderer> renderer = load();
   request.narrator = request.options.voice;

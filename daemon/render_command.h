@@ -12,6 +12,7 @@
 #include <functional>
 #include <iosfwd>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 
@@ -19,6 +20,7 @@ namespace audiobookd::daemon {
 
 struct RenderOptions {
   std::filesystem::path input;
+  std::optional<std::string> text; ///< read instead of the input
   std::filesystem::path output;
   std::filesystem::path chunk_store;
   std::filesystem::path voices; ///< folder of the voices that people added; empty: none
@@ -34,7 +36,8 @@ struct Terminal {
   bool draws_bar = false;
 };
 
-/// Renders @p options.input to @p options.output. Chunks are kept in the store: a second run renders what changed.
+/// Renders @p options.input, or its text, to @p options.output. Chunks are kept in the store: a second run renders what
+/// changed.
 /// @param load makes the renderer, after all that can be checked without it was checked.
 /// @throws std::runtime_error: the output exists and is not to be replaced; whatever ends a rendering.
 /// Interrupted when @p stop was requested; what was finished is kept.

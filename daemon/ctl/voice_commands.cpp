@@ -101,6 +101,19 @@ void show_voice(const VoiceFolder& folder, const std::string& name, std::ostream
   out << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
 }
 
+void preview_voice(const PreviewVoice& request, const std::function<std::unique_ptr<Renderer>()>& load,
+                   const Terminal& terminal) {
+  RenderOptions options;
+  options.text = request.text;
+  options.output = request.output;
+  options.chunk_store = request.chunk_store;
+  options.voices = request.voices;
+  options.book.voice = request.name;
+  options.book.params.seed = request.seed;
+  options.replace = request.replace;
+  terminal.out << summarise(render_file(options, load, terminal, {}));
+}
+
 void export_conds(const VoiceFolder& folder, const std::string& name, const std::filesystem::path& file) {
   const engine::VoiceFile voice = folder.read(name);
   if (std::filesystem::exists(file)) {

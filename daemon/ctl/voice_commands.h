@@ -1,11 +1,14 @@
 // `audiobookctl voice …`: what the subcommands do once their command line is read. One command at a time.
 #pragma once
 
+#include "daemon/render_command.h"
 #include "daemon/voice_cloning.h"
 #include "daemon/voice_folder.h"
 
 #include <filesystem>
+#include <functional>
 #include <iosfwd>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -37,6 +40,21 @@ void list_voices(const VoiceFolder& folder, std::ostream& out);
 
 /// Everything about one voice, as JSON. @throws std::runtime_error as VoiceFolder::read().
 void show_voice(const VoiceFolder& folder, const std::string& name, std::ostream& out);
+
+struct PreviewVoice {
+  std::string name; ///< a voice that was added, or one of the model's
+  std::string text = "It was late in the evening when the keeper climbed the stairs, lit the lamp, and began to read.";
+  std::filesystem::path output;
+  std::filesystem::path voices;      ///< folder of the voices that were added
+  std::filesystem::path chunk_store; ///< as RenderOptions::chunk_store
+  std::uint64_t seed = 0;            ///< others give other takes
+  bool replace = false;              ///< an output that exists
+};
+
+/// Renders a text as an MP3 in a voice, through the pipeline of `audiobookd render`, and says what was done.
+/// @throws as render_file(); std::invalid_argument naming a voice that there is not.
+void preview_voice(const PreviewVoice& request, const std::function<std::unique_ptr<Renderer>()>& load,
+                   const Terminal& terminal);
 
 /// Writes @p name as the reference's conds.pt. @throws std::runtime_error when there is no such voice or the file
 /// exists.

@@ -2,6 +2,7 @@
 #include "daemon/ctl/voice_commands.h"
 #include "engine/models/chatterbox/make_checkpoint.h"
 #include "storage/wav_file.h"
+#include "tests/daemon/fakes.h"
 #include "tests/storage/files.h"
 #include "tests/storage/memory_sink.h"
 
@@ -70,6 +71,32 @@ TEST_F(VoiceCommandsTest, AVoiceMovesThroughTheReferencesFile) {
   moved.cloning.checkpoint.clear(); // nothing to prepare
   add(moved);
   EXPECT_EQ(folder_.read("moved").conditionals, folder_.read("anna").conditionals);
+}
+
+TEST_F(VoiceCommandsTest, AVoiceReadsASentence) {
+  add(request("anna", "clip.wav"));
+  std::vector<std::string> added;
+  std::string heard;
+  const auto load = [&] {
+    auto renderer = std::make_unique<testing::FakeRenderer>();
+    renderer->replace = [&, it = renderer.get()](const engine::Utterance& utterance) {
+      added = it->added_voices();
+      heard = utterance.voice + ": " + utterance.text;
+      return std::optional<engine::Waveform>();
+    };
+    return renderer;
+  };
+  const PreviewVoice wanted{.name = "anna",
+                            .text = "Just this.",
+                            .output = scratch_ / "anna.mp3",
+                            .voices = scratch_ / "voices",
+                            .chunk_store = scratch_ / "chunks"};
+  preview_voice(wanted, load, {out_, warnings_});
+  ASSERT_EQ(added.size(), 1U);
+  EXPECT_EQ(heard, added[0] + ": Just this.");
+  EXPECT_GT(std::filesystem::file_size(wanted.output), 1000U);
+  EXPECT_NE(out_.str().find("1 utterances: 1 rendered"), std::string::npos) << out_.str();
+  EXPECT_TRUE(throws_with<std::runtime_error>([&] { preview_voice(wanted, load, {out_, warnings_}); }, "exists"));
 }
 
 TEST_F(VoiceCommandsTest, NoVoiceWithoutConsent) {
