@@ -13,6 +13,7 @@ namespace {
 constexpr std::int64_t window_frames = 160;
 constexpr std::int64_t window_step = 77;   // 16000 Hz / 1.3 windows a second / 160 samples a frame, rounded
 constexpr std::int64_t least_frames = 128; // of the last window: 80 %
+constexpr std::int64_t cudnn_lstm = 2;     // cudnnRNNMode_t
 
 /// Rows of length 1.
 at::Tensor unit_rows(const at::Tensor& x) { return x / at::linalg_vector_norm(x, 2, {-1}, true); }
@@ -30,6 +31,10 @@ VoiceEncoder::VoiceEncoder(const VoiceModulesConfig& config, const StateDict& we
     lstm_.push_back(weights.get("lstm.weight_hh" + layer, {gates, hidden}));
     lstm_.push_back(weights.get("lstm.bias_ih" + layer, {gates}));
     lstm_.push_back(weights.get("lstm.bias_hh" + layer, {gates}));
+  }
+  if (at::cudnn_is_acceptable(lstm_.front())) { // whose kernels read all weights from one buffer, or warn and copy
+    at::_cudnn_rnn_flatten_weight(lstm_, 4, config.voice_encoder_mels, cudnn_lstm, hidden, 0,
+                                  config.voice_encoder_layers, true, false);
   }
 }
 
