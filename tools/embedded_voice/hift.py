@@ -36,6 +36,15 @@ def spectral_loss(said: Tensor, wanted: Tensor) -> Tensor:
     return loss / len(RESOLUTIONS)
 
 
+def outputs(layers: nn.ModuleList, last: nn.Module, x: Tensor) -> list[Tensor]:
+    """What a judge's convolutions say one after the other, its verdict at the end."""
+    seen = []
+    for layer in layers:
+        x = F.leaky_relu(layer(x), 0.1)
+        seen.append(x)
+    return [*seen, last(x)]
+
+
 class PeriodJudge(nn.Module):
     def __init__(self, period: int):
         super().__init__()
@@ -48,11 +57,7 @@ class PeriodJudge(nn.Module):
 
     def forward(self, wave: Tensor) -> list[Tensor]:
         x = F.pad(wave, (0, -wave.shape[1] % self.period)).unflatten(1, (-1, self.period))[:, None]
-        seen = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.1)
-            seen.append(x)
-        return [*seen, self.out(x)]
+        return outputs(self.layers, self.out, x)
 
 
 class StftJudge(nn.Module):
@@ -67,11 +72,7 @@ class StftJudge(nn.Module):
 
     def forward(self, wave: Tensor) -> list[Tensor]:
         x = log_magnitude(wave, self.n_fft)[:, None]
-        seen = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.1)
-            seen.append(x)
-        return [*seen, self.out(x)]
+        return outputs(self.layers, self.out, x)
 
 
 class Judges(nn.Module):
