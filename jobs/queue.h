@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -46,6 +47,8 @@ struct ClaimedJob {
   /// What an earlier run passed to begin_commit() before it vanished; empty if none came so far. If the output is what
   /// this describes, the job only needs complete().
   std::string previous_commit;
+  /// It waited in a lower queue for longer than the queue allows: it is served as if it had come from the highest.
+  bool overdue = false;
 };
 
 struct Progress {
@@ -62,7 +65,13 @@ enum class LeaseState {
   cancelled ///< a user cancelled it, and this call has ended it: stop, publish nothing
 };
 
-enum class FailureKind { transient, permanent };
+enum class FailureKind {
+  transient, ///< tried again later, until max_attempts
+  permanent, ///< buried
+  /// The device failed while it worked on this job and perhaps others, so that this worker has to end: held against the
+  /// job as if the worker had died. It runs alone from now on, and only crashes while alone count as attempts.
+  crash
+};
 
 enum class FailureOutcome {
   retry,     ///< waits for its next attempt
@@ -88,9 +97,15 @@ struct ReclaimReport {
 
 /// One command of a user that was carried out.
 struct ControlReport {
-  std::string command; ///< "cancel", "pause", "resume" or what was written
-  std::string subject; ///< job id or queue; empty: everything
-  std::string outcome; ///< "cancelled", "requested", "paused", "resumed", or why nothing was done
+  std::string command; ///< "cancel", "retry", "purge", "pause", "resume", "drain" or what was written
+  std::string subject; ///< job id, queue or worker; empty: everything
+  std::string outcome; ///< "cancelled", "requested", "requeued", "paused", …, or why nothing was done
+};
+
+/// What a worker is to do.
+enum class WorkerOrder {
+  work,
+  drain ///< finish the open jobs, claim no more, retire and end
 };
 
 struct QueueCounts {
@@ -117,8 +132,9 @@ public:
   /// At most a few dozen entries a call; empty when nothing was new. Call at least once a second, busy or idle.
   virtual std::vector<IntakeReport> intake() = 0;
 
-  /// The next job in strict priority order, leased to this worker; nothing if none is ready, everything is paused, or
-  /// this worker runs a suspect. Registers and buries on the way what it must.
+  /// The next job in strict priority order, those that waited too long before all others, leased to this worker;
+  /// nothing if none is ready, everything is paused, or this worker runs a suspect or is to drain. Registers and buries
+  /// on the way what it must.
   /// @param lowest the last of QueueCounts::names that is looked at.
   /// Every lease must be ended by complete(), fail() or release(), or kept until a call says it is lost or cancelled:
   /// whether this worker is idle, and may run a suspect, is known from its open leases.
@@ -137,7 +153,7 @@ public:
   /// @return held, also if this very call was made before; lost if the lease was not ours.
   virtual LeaseState complete(const Lease& lease, std::string_view result_json) = 0;
 
-  /// The attempt failed. A transient failure is tried again later, until max_attempts; a permanent one is buried.
+  /// The attempt failed: see FailureKind.
   virtual FailureOutcome fail(const Lease& lease, std::string_view error, FailureKind kind) = 0;
 
   /// Gives the job back unfinished, to be claimed again at once by anyone. Uses up no attempt.
@@ -151,14 +167,23 @@ public:
   /// Makes delayed jobs whose time has come ready. @return how many. Call every second or so.
   virtual std::size_t promote() = 0;
 
-  /// Carries out what users wrote into the control stream (cancel, pause, resume). Call every second or so.
+  /// Carries out what users wrote into the control stream (cancel, retry, purge, pause, …). Call every second or so.
   virtual std::vector<ControlReport> poll_control() = 0;
 
   /// Says that this worker lives. @param info_json a JSON object: host, pid, model, … Call every heartbeat period.
-  virtual void announce(std::string_view info_json) = 0;
+  virtual WorkerOrder announce(std::string_view info_json) = 0;
 
   /// Removes this worker's registration (clean stop). Leases are not touched.
   virtual void retire() = 0;
+
+  /// The state of each of these jobs, as in its record: "queued", "running", "committing", "retry_wait", "done",
+  /// "dead", "cancelled"; empty: there is no such job (any more).
+  virtual std::vector<std::string> states(std::span<const std::string> ids) = 0;
+
+  /// Jobs that were purged since this was called last, some at a time: call it every second or so. The first calls tell
+  /// of all that are remembered, as long as ended jobs are. Whoever keeps something of them removes it. A job may have
+  /// been added anew meanwhile.
+  virtual std::vector<std::string> purged() = 0;
 
   /// Blocks until there is something to take in or to carry out, or @p timeout passed. Released and reclaimed jobs do
   /// not wake it: poll as well. Does not hold up calls from other threads. @return false on timeout.

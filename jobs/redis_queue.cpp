@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::string_view protocol_version = "1";
 constexpr std::string_view intake_batch = "16"; // entries of up to 4 MiB each
+constexpr std::string_view purged_batch = "1000";
 
 std::string random_hex() {
   std::array<unsigned char, 16> bytes{};
@@ -79,6 +80,15 @@ FailureOutcome to_failure_outcome(std::string_view reply) {
   if (reply == "dead")
     return FailureOutcome::dead;
   return reply == "cancelled" ? FailureOutcome::cancelled : FailureOutcome::lost;
+}
+
+std::string name_of(FailureKind kind) {
+  switch (kind) {
+  case FailureKind::permanent: return "permanent";
+  case FailureKind::crash: return "crash";
+  case FailureKind::transient: break;
+  }
+  return "transient";
 }
 
 /// The value of field `job` of a stream entry; null if it has none.
@@ -210,7 +220,7 @@ std::optional<ClaimedJob> RedisQueue::claim(std::string_view lowest) {
     const RedisValue reply =
         run(scripts::claim, {settings_.worker, claim_token_, std::to_string(job_version), number(settings_.lease),
                              held_.empty() ? "1" : "0", number(settings_.suspect_patience),
-                             number(settings_.ended_retention), std::string(lowest)});
+                             number(settings_.ended_retention), std::string(lowest), number(settings_.max_wait)});
     const std::string token = std::exchange(claim_token_, "");
     const std::string& answer = reply.at(0).text;
     if (answer == "intake")
@@ -227,6 +237,7 @@ std::optional<ClaimedJob> RedisQueue::accept(const RedisValue& reply, const std:
   claimed.lease = {reply.at(1).text, settings_.worker, token, std::stoi(reply.at(5).text), reply.at(6).text == "1"};
   claimed.queue = reply.at(2).text;
   claimed.previous_commit = reply.at(7).text;
+  claimed.overdue = reply.at(8).text == "1";
   try {
     claimed.job = parse_job(reply.at(4).text, reply.at(3).text);
   } catch (const std::runtime_error& error) { // taken in by a version that knew less, or more
@@ -275,10 +286,9 @@ FailureOutcome RedisQueue::fail(const Lease& lease, std::string_view error, Fail
 }
 
 std::string RedisQueue::fail_lease(const Lease& lease, std::string_view error, FailureKind kind) {
-  const RedisValue reply = run(scripts::fail, {lease.id, lease.owner, lease.token,
-                                               kind == FailureKind::permanent ? "permanent" : "transient",
-                                               std::string(error), number(settings_.retry_base),
-                                               number(settings_.retry_longest), number(settings_.ended_retention)});
+  const RedisValue reply = run(scripts::fail, {lease.id, lease.owner, lease.token, name_of(kind), std::string(error),
+                                               number(settings_.retry_base), number(settings_.retry_longest),
+                                               number(settings_.ended_retention)});
   held_.erase(lease.token);
   return reply.text;
 }
@@ -319,15 +329,41 @@ std::vector<ControlReport> RedisQueue::poll_control() {
   return reports;
 }
 
-void RedisQueue::announce(std::string_view info_json) {
+WorkerOrder RedisQueue::announce(std::string_view info_json) {
   const std::lock_guard lock(mutex_);
-  run(scripts::announce, {settings_.worker, std::string(info_json), number(settings_.worker_ttl)});
+  const RedisValue reply =
+      run(scripts::announce, {settings_.worker, std::string(info_json), number(settings_.worker_ttl)});
+  return reply.text == "drain" ? WorkerOrder::drain : WorkerOrder::work;
 }
 
 void RedisQueue::retire() {
   const std::lock_guard lock(mutex_);
-  connected().command({"DEL", key("worker:" + settings_.worker)});
+  run(scripts::retire, {settings_.worker});
 }
+
+// --- What became of jobs ------------------------------------------------------------------------------------------
+
+std::vector<std::string> RedisQueue::states(std::span<const std::string> ids) {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> states;
+  for (const std::string& id : ids)
+    states.push_back(connected().command({"HGET", key("job:" + id), "state"}).text);
+  return states;
+}
+
+std::vector<std::string> RedisQueue::purged() {
+  const std::lock_guard lock(mutex_);
+  const RedisValue entries =
+      connected().command({"XRANGE", key("purged"), "(" + last_purged_, "+", "COUNT", purged_batch});
+  std::vector<std::string> ids;
+  for (const RedisValue& entry : entries.list) {
+    ids.push_back(entry.at(1).at(1).text);
+    last_purged_ = entry.at(0).text;
+  }
+  return ids;
+}
+
+// --- Waiting and counting -----------------------------------------------------------------------------------------
 
 bool RedisQueue::wait_for_work(std::chrono::milliseconds timeout) {
   const std::lock_guard lock(wait_mutex_);

@@ -29,8 +29,9 @@ struct RedisQueueSettings {
   std::chrono::milliseconds retry_base{10'000}; ///< wait before the second attempt; doubles from then on
   std::chrono::milliseconds retry_longest{600'000};   ///< longest wait between attempts
   std::chrono::milliseconds suspect_patience{60'000}; ///< how long a suspect waits before a busy worker empties itself
-  std::chrono::seconds worker_ttl{60};                ///< life of a registration without announce()
-  std::chrono::seconds ended_retention{30 * 86400};   ///< how long done and cancelled jobs stay visible
+  std::chrono::milliseconds max_wait{3'600'000}; ///< in a lower queue, before a job goes before all queues; 0: for ever
+  std::chrono::seconds worker_ttl{60};           ///< life of a registration without announce()
+  std::chrono::seconds ended_retention{30 * 86400}; ///< how long done and cancelled jobs stay visible
   std::chrono::seconds idempotency_retention{7 * 86400};
   RedisTimeouts timeouts;
 };
@@ -58,8 +59,10 @@ public:
   std::vector<ReclaimReport> reclaim() override;
   std::size_t promote() override;
   std::vector<ControlReport> poll_control() override;
-  void announce(std::string_view info_json) override;
+  WorkerOrder announce(std::string_view info_json) override;
   void retire() override;
+  std::vector<std::string> states(std::span<const std::string> ids) override;
+  std::vector<std::string> purged() override;
   bool wait_for_work(std::chrono::milliseconds timeout) override;
   QueueCounts counts() override;
 
@@ -85,7 +88,8 @@ private:
   RedisConnection connection_;                         ///< Protected by #mutex_
   std::chrono::steady_clock::time_point reclaim_from_; ///< Protected by #mutex_. See Queue::reclaim()
   std::map<std::string, bool, std::less<>> held_;      ///< Protected by #mutex_. Tokens of open leases: is it a suspect
-  std::string claim_token_; ///< Protected by #mutex_. Of a claim whose reply did not arrive; else empty
+  std::string claim_token_;         ///< Protected by #mutex_. Of a claim whose reply did not arrive; else empty
+  std::string last_purged_ = "0-0"; ///< Protected by #mutex_. Entry of `purged` up to which was read
 
   std::mutex wait_mutex_;
   RedisConnection wait_connection_; ///< Protected by #wait_mutex_

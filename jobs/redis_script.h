@@ -18,7 +18,8 @@ struct RedisScript {
 };
 
 namespace scripts {
-extern const RedisScript intake, claim, heartbeat, complete, fail, release, promote, reclaim, control, announce, counts;
+extern const RedisScript intake, claim, heartbeat, complete, fail, release, promote, reclaim, control, announce, retire,
+    counts;
 } // namespace scripts
 
 /// Runs @p script with KEYS = {prefix}. The text is sent only if the server does not know it yet (after a restart or

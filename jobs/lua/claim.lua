@@ -1,22 +1,26 @@
 -- CLAIM: leases the next job, in strict priority order, to one worker.
-local owner, token, known_v, lease_ms, is_idle, patience_ms, retention_s, lowest = unpack(ARGV)
+local owner, token, known_v, lease_ms, is_idle, patience_ms, retention_s, lowest, max_wait_ms = unpack(ARGV)
 known_v, lease_ms, patience_ms = tonumber(known_v), tonumber(lease_ms), tonumber(patience_ms)
+max_wait_ms = tonumber(max_wait_ms or '0')
 
 local function answer_of(id, job, payload)
   local attempt = text(tonumber(job.attempts) + 1)
-  return {'job', id, job.queue, job.entry, payload, attempt, job.suspect == '1' and '1' or '0', job.commit or ''}
+  return {'job', id, job.queue, job.entry, payload, attempt, job.suspect == '1' and '1' or '0', job.commit or '',
+          job.overdue or '0'}
 end
 
-local function lease(id, job)
+local function lease(id, job, overdue)
   local payload = payload_of(job.queue, job.entry)
   if not payload then
     bury(id, job, 'its queue entry was deleted')
     return nil
   end
   assign(job, owner, '0')
+  redis.call('ZREM', key('ready:' .. job.queue), id)
   local alone = job.suspect == '1' and '1' or '0'
+  job.overdue = overdue
   change(id, 'state', 'running', 'owner', owner, 'token', redis.sha1hex(token), 'alone', alone, 'started_at', text(now),
-         'heartbeat_at', text(now))
+         'heartbeat_at', text(now), 'overdue', overdue)
   if alone == '1' and redis.call('GET', key('alone')) == owner then redis.call('DEL', key('alone')) end
   redis.call('SET', key('claim:' .. owner), id, 'PX', lease_ms)
   event(id, 'running', owner)
@@ -35,13 +39,13 @@ local function admit(queue, entry)
   if has_ended(job) then return settle(id, queue, entry) end
   if is_running(job) then -- delivered again because the group was made anew
     local is_alive = tonumber(job.heartbeat_at) + lease_ms > now
-    if is_alive then assign(job, job.owner, '0') else crashed(id, job, retention_s) end
+    if is_alive then assign(job, job.owner, '0') else abandoned(id, job, retention_s) end
     return nil
   end
   if redis.call('ZSCORE', key('delayed'), id) then return assign(job, 'parked', '86400000') end
   if tonumber(job.v) > known_v then return assign(job, 'v' .. job.v, '86400000') end
   if job.suspect == '1' and is_idle == '0' then return assign(job, 'suspect', '86400000') end
-  return lease(id, job)
+  return lease(id, job, '0')
 end
 
 local function oldest_of(queue, consumer)
@@ -85,6 +89,38 @@ local function next_of(queue)
   return nil
 end
 
+local function is_paused(queue) return redis.call('EXISTS', key('paused:' .. queue)) == 1 end
+
+-- The job of a queue that has been ready for longer than max_wait and that this worker may run; or 'suspects'.
+local function overdue_of(queue)
+  local ids = redis.call('ZRANGEBYSCORE', key('ready:' .. queue), '-inf', text(now - max_wait_ms), 'LIMIT', '0', '100')
+  for _, id in ipairs(ids) do
+    local job = load_job(id)
+    if not job or job.state ~= 'queued' then
+      redis.call('ZREM', key('ready:' .. queue), id) -- its record was deleted by hand
+    elseif job.suspect == '1' and is_idle == '0' then
+      if must_empty_itself(queue) then return 'suspects' end
+    elseif tonumber(job.v) <= known_v then
+      return id, job
+    end
+  end
+  return nil
+end
+
+-- Strict priorities would let lower queues wait for ever: what waited too long goes before all queues, oldest first.
+local function most_overdue()
+  local oldest, oldest_job
+  for i = 2, #queues do
+    if queues[i - 1] == lowest then break end
+    local id, job
+    if not is_paused(queues[i]) then id, job = overdue_of(queues[i]) end
+    if id == 'suspects' and not job then return {'suspects'} end
+    if id and (not oldest or tonumber(job.ready_at) < tonumber(oldest_job.ready_at)) then oldest, oldest_job = id, job end
+  end
+  if not oldest then return nil end
+  return lease(oldest, oldest_job, '1') or most_overdue()
+end
+
 -- The same token again: the reply to the last call was lost.
 local function claimed_already()
   local id = redis.call('GET', key('claim:' .. owner))
@@ -96,9 +132,12 @@ end
 
 local repeated = claimed_already()
 if repeated then return repeated end
+if redis.call('EXISTS', key('drain:' .. owner)) == 1 then return {'drain'} end
 if redis.call('EXISTS', key('paused')) == 1 then return {'paused'} end
+local overdue = max_wait_ms > 0 and most_overdue()
+if overdue then return overdue end
 for _, queue in ipairs(queues) do
-  if redis.call('EXISTS', key('paused:' .. queue)) == 0 then
+  if not is_paused(queue) then
     if is_idle == '0' and must_empty_itself(queue) then return {'suspects'} end
     local answer = next_of(queue)
     if answer then return answer end

@@ -5,6 +5,7 @@ local group = 'render'
 local queues = {'high', 'normal', 'low'}
 local events_kept = 10000
 local payload_kept = 4194304
+local drain_s = 3600 -- an order to drain outlives a worker that vanished by so long
 
 local function key(name) return prefix .. name end
 local function stream_of(queue) return key('q:' .. queue) end
@@ -33,8 +34,9 @@ end
 local function change(id, ...) redis.call('HSET', key('job:' .. id), 'updated_at', text(now), ...) end
 local function forget(id, ...) redis.call('HDEL', key('job:' .. id), ...) end
 
-local function event(id, name, detail)
-  redis.call('XADD', key('events'), 'MAXLEN', '~', events_kept, '*', 'id', id, 'event', name, 'detail', detail or '')
+-- Further arguments are further fields of the entry.
+local function event(id, name, detail, ...)
+  redis.call('XADD', key('events'), 'MAXLEN', '~', events_kept, '*', 'id', id, 'event', name, 'detail', detail or '', ...)
   redis.call('PUBLISH', key('events:' .. id), cjson.encode({id = id, event = name, detail = detail or '', at = text(now)}))
 end
 
@@ -59,12 +61,17 @@ local function assign(job, consumer, idle_ms)
   if not on_group(job.queue, unpack(claim)) then redis.call(unpack(claim)) end
 end
 
--- The entry of an ended job leaves the queue.
-local function settle(id, queue, entry)
+local function drop_entry(queue, entry)
   redis.call('XACK', stream_of(queue), group, entry)
   redis.call('XDEL', stream_of(queue), entry)
   redis.call('HDEL', key('index'), queue .. ':' .. entry)
+end
+
+-- The entry of an ended job leaves the queue, and the job whatever it waited in.
+local function settle(id, queue, entry)
+  drop_entry(queue, entry)
   redis.call('ZREM', key('delayed'), id)
+  redis.call('ZREM', key('ready:' .. queue), id)
 end
 
 local function owns(job, owner, token)
@@ -74,9 +81,16 @@ end
 local function is_running(job) return job.state == 'running' or job.state == 'committing' end
 local function has_ended(job) return job.state == 'done' or job.state == 'dead' or job.state == 'cancelled' end
 
+-- From now on it counts as waiting for a worker.
+local function make_ready(id, queue)
+  redis.call('HSET', key('job:' .. id), 'ready_at', text(now))
+  redis.call('ZADD', key('ready:' .. queue), text(now), id)
+end
+
 -- Ready to be leased by whoever comes.
 local function requeue(id, job, detail)
   change(id, 'state', 'queued')
+  make_ready(id, job.queue)
   assign(job, job.suspect == '1' and 'suspect' or 'released', 86400000)
   event(id, 'queued', detail)
 end
@@ -84,6 +98,7 @@ end
 local function finish(id, job, state, detail, retention_s)
   change(id, 'state', state, 'finished_at', text(now))
   redis.call('EXPIRE', key('job:' .. id), retention_s)
+  redis.call('ZADD', key('ended'), text(now + 1000 * tonumber(retention_s)), id)
   settle(id, job.queue, job.entry)
   event(id, state, detail)
 end
@@ -91,33 +106,39 @@ end
 -- Dead: kept with its reason and its payload until a person purges it.
 local function bury(id, job, reason)
   local payload = (payload_of(job.queue, job.entry) or ''):sub(1, payload_kept)
-  redis.call('XADD', key('dead'), '*', 'id', id, 'queue', job.queue, 'entry', job.entry, 'attempts', job.attempts or '0',
-             'error', reason, 'job', payload)
-  change(id, 'state', 'dead', 'error', reason, 'finished_at', text(now))
+  local letter = redis.call('XADD', key('dead'), '*', 'id', id, 'queue', job.queue, 'entry', job.entry, 'attempts',
+                            job.attempts or '0', 'error', reason, 'job', payload)
+  change(id, 'state', 'dead', 'error', reason, 'finished_at', text(now), 'dead_entry', letter)
   settle(id, job.queue, job.entry)
   event(id, 'dead', reason)
 end
 
--- A running job whose worker vanished. In company nobody knows who killed the worker: the job becomes a suspect and
--- runs alone from now on. A crash while alone is its own and counts as an attempt.
-local function crashed(id, job, retention_s)
-  forget(id, 'token', 'heartbeat_at')
+-- A running job whose worker or whose device is gone (`why`). In company nobody knows which job it was: this one becomes a
+-- suspect and runs alone from now on. A crash while alone is its own and counts as an attempt.
+local function crashed(id, job, why, retention_s)
+  forget(id, 'heartbeat_at')
   if job.cancel == '1' then
-    finish(id, job, 'cancelled', 'its worker vanished', retention_s)
+    finish(id, job, 'cancelled', why, retention_s)
     return 'cancelled'
   end
   if job.alone == '1' then
     job.attempts = text(tonumber(job.attempts) + 1)
     change(id, 'attempts', job.attempts)
     if tonumber(job.attempts) >= tonumber(job.max_attempts) then
-      bury(id, job, 'its worker died while it ran alone; attempts: ' .. job.attempts .. ' of ' .. job.max_attempts ..
+      bury(id, job, why .. ' while it ran alone; attempts: ' .. job.attempts .. ' of ' .. job.max_attempts ..
                         '; last worker: ' .. job.owner)
       return 'dead'
     end
   end
   if job.suspect ~= '1' then change(id, 'suspect_since', text(now)) end
   job.suspect = '1'
-  change(id, 'suspect', '1')
-  requeue(id, job, 'suspect: worker ' .. job.owner .. ' vanished')
+  change(id, 'suspect', '1', 'error', why)
+  requeue(id, job, 'suspect: ' .. why)
   return 'queued'
+end
+
+-- As crashed(), for a worker that is silent: what it still sends is refused.
+local function abandoned(id, job, retention_s)
+  forget(id, 'token')
+  return crashed(id, job, 'worker ' .. job.owner .. ' vanished', retention_s)
 end

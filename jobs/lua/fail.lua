@@ -1,14 +1,17 @@
--- FAIL: the attempt failed. "transient" waits and tries again until max_attempts; "permanent" buries the job.
+-- FAIL: the attempt failed. "transient" waits and tries again until max_attempts; "permanent" buries the job; "crash":
+-- the worker's device failed under it, which is held against the job as if the worker had died.
 local id, owner, token, kind, reason, base_ms, longest_ms, retention_s = unpack(ARGV)
 local job = load_job(id)
 if not owns(job, owner, token) then return 'lost' end
 if job.state == 'retry_wait' then return 'retry' end
 if job.state == 'dead' or job.state == 'cancelled' then return job.state end
+if job.state == 'queued' and kind == 'crash' then return 'retry' end
 if not is_running(job) then return 'lost' end
 if job.cancel == '1' then
   finish(id, job, 'cancelled', reason, retention_s)
   return 'cancelled'
 end
+if kind == 'crash' then return crashed(id, job, reason, retention_s) == 'dead' and 'dead' or 'retry' end
 job.attempts = text(tonumber(job.attempts) + 1)
 change(id, 'attempts', job.attempts, 'error', reason)
 if kind == 'permanent' or tonumber(job.attempts) >= tonumber(job.max_attempts) then

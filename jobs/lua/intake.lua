@@ -8,7 +8,7 @@ if not payload_of(queue, entry) then return {'seen', id, ''} end
 
 local function exists(name) return redis.call('EXISTS', key('job:' .. name)) == 1 end
 local function drop(first)
-  settle(id, queue, entry)
+  drop_entry(queue, entry)
   event(id, 'duplicate', first)
   return {'duplicate', id, first}
 end
@@ -30,6 +30,8 @@ local job = {queue = queue, entry = entry, attempts = '0'}
 redis.call('HSET', key('index'), queue .. ':' .. entry, id)
 change(id, 'state', 'queued', 'v', v, 'queue', queue, 'entry', entry, 'attempts', '0', 'max_attempts', max_attempts,
        'progress', '0', 'output', output, 'title', title, 'created_at', text(now))
+redis.call('ZADD', key('jobs'), text(now), id)
+if idempotency_key ~= '' then change(id, 'idempotency_key', idempotency_key) end
 if verdict == 'dead' then
   bury(id, job, reason)
   return {'dead', id, reason}
@@ -37,6 +39,8 @@ end
 if not_before_s ~= '' and tonumber(not_before_s) * 1000 > now then
   change(id, 'not_before', not_before_s)
   redis.call('ZADD', key('delayed'), text(tonumber(not_before_s) * 1000), id)
+else
+  make_ready(id, queue)
 end
 event(id, 'queued', '')
 return {'queued', id, ''}

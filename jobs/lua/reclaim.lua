@@ -8,7 +8,7 @@ local function take_back(queue, entry, owner)
   if not job then return assign({queue = queue, entry = entry}, 'released', '86400000') end -- CLAIM has it taken in
   if has_ended(job) then return settle(id, queue, entry) end -- its acknowledgement was lost
   if is_running(job) then
-    reports[#reports + 1] = {id, owner, crashed(id, job, retention_s)}
+    reports[#reports + 1] = {id, owner, abandoned(id, job, retention_s)}
   elseif redis.call('ZSCORE', key('delayed'), id) then
     assign(job, 'parked', '86400000')
   else

@@ -310,6 +310,7 @@ jobs::FailureOutcome FakeQueue::fail(const jobs::Lease& lease, std::string_view 
   const bool is_permanent = kind == jobs::FailureKind::permanent;
   const jobs::LeaseState state = move(lease, is_permanent ? "dead" : "retry_wait", [&](Record& record) {
     record.error = error;
+    record.blamed = kind == jobs::FailureKind::crash;
     record.token.clear();
   });
   switch (state) {
@@ -331,7 +332,39 @@ jobs::LeaseState FakeQueue::release(const jobs::Lease& lease) {
 std::vector<jobs::ReclaimReport> FakeQueue::reclaim() { return {}; }
 std::size_t FakeQueue::promote() { return 0; }
 std::vector<jobs::ControlReport> FakeQueue::poll_control() { return {}; }
-void FakeQueue::announce(std::string_view) {}
+
+jobs::WorkerOrder FakeQueue::announce(std::string_view) {
+  const std::lock_guard lock(mutex_);
+  return order_;
+}
+
+void FakeQueue::order_drain() {
+  const std::lock_guard lock(mutex_);
+  order_ = jobs::WorkerOrder::drain;
+}
+
+void FakeQueue::purge(const std::string& id) {
+  const std::lock_guard lock(mutex_);
+  records_.erase(id);
+  purged_.push_back(id);
+}
+
+std::vector<std::string> FakeQueue::states(std::span<const std::string> ids) {
+  const std::lock_guard lock(mutex_);
+  check_available();
+  std::vector<std::string> states;
+  for (const std::string& id : ids) {
+    const auto found = records_.find(id);
+    states.push_back(found == records_.end() ? "" : found->second.state);
+  }
+  return states;
+}
+
+std::vector<std::string> FakeQueue::purged() {
+  const std::lock_guard lock(mutex_);
+  check_available();
+  return std::exchange(purged_, {});
+}
 
 void FakeQueue::retire() {
   const std::lock_guard lock(mutex_);

@@ -112,6 +112,7 @@ public:
     int releases = 0;
     int heartbeats = 0;
     bool cancel_requested = false;
+    bool blamed = false; ///< its device failed under it
   };
 
   void add(jobs::Job job, const std::string& queue = "normal");
@@ -126,6 +127,10 @@ public:
   /// Blocks until a call was refused because of set_unavailable().
   void wait_refused();
   [[nodiscard]] bool has_retired() const;
+  /// From now on announce() says that the worker is to drain.
+  void order_drain();
+  /// A user purges a job: its record goes, and purged() tells of it once.
+  void purge(const std::string& id);
 
   std::vector<jobs::IntakeReport> intake() override;
   using Queue::claim;
@@ -138,8 +143,10 @@ public:
   std::vector<jobs::ReclaimReport> reclaim() override;
   std::size_t promote() override;
   std::vector<jobs::ControlReport> poll_control() override;
-  void announce(std::string_view info_json) override;
+  jobs::WorkerOrder announce(std::string_view info_json) override;
   void retire() override;
+  std::vector<std::string> states(std::span<const std::string> ids) override;
+  std::vector<std::string> purged() override;
   bool wait_for_work(std::chrono::milliseconds timeout) override;
   jobs::QueueCounts counts() override;
 
@@ -152,6 +159,8 @@ private:
   std::map<std::string, Record> records_;
   std::size_t new_entries_ = 0;
   std::size_t refused_ = 0;
+  std::vector<std::string> purged_;
+  jobs::WorkerOrder order_ = jobs::WorkerOrder::work;
   bool unavailable_ = false;
   bool retired_ = false;
 };

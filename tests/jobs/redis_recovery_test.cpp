@@ -486,6 +486,7 @@ TEST_F(RedisPermissions, DocumentedProducerCanAskAndLookButNotTouch) {
   producer.command({"XADD", "tts:control", "*", "cmd", "cancel", "id", "book"});
   producer.command({"SUBSCRIBE", "tts:events:book"});
 
+  RedisConnection producer_looks(parse_redis_url("unix://producer:producer-password@" + server.socket()), {}, "looks");
   RedisConnection thief(parse_redis_url("unix://producer:producer-password@" + server.socket()), {}, "thief");
   const auto expect_forbidden = [&](std::vector<std::string_view> words) {
     try {
@@ -502,8 +503,13 @@ TEST_F(RedisPermissions, DocumentedProducerCanAskAndLookButNotTouch) {
   expect_forbidden({"XREADGROUP", "GROUP", "render", "thief", "STREAMS", "tts:q:high", ">"});
   expect_forbidden({"EVAL", "return 1", "0"});
   expect_forbidden({"XRANGE", "tts:q:high", "-", "+"});
-  expect_forbidden({"XRANGE", "tts:dead", "-", "+"});
+  for (const char* list : {"tts:jobs", "tts:delayed", "tts:ready:high", "tts:workers"})
+    producer_looks.command({"ZRANGE", list, "0", "-1"});
+  producer_looks.command({"XRANGE", "tts:dead", "-", "+"});
+  producer_looks.command({"GET", "tts:worker:a"});
   expect_forbidden({"XADD", "tts:dead", "*", "id", "book"});
+  expect_forbidden({"GET", "tts:claim:a"});
+  expect_forbidden({"ZRANGE", "tts:ended", "0", "-1"});
   expect_forbidden({"FLUSHALL"});
 }
 
@@ -532,6 +538,13 @@ TEST_F(RedisPermissions, DocumentedWorkerCanDoAllItsWork) {
   ASSERT_TRUE(worker.claim());
   reclaim_one(worker);
   EXPECT_EQ(worker.counts().dead, 1u);
+  command("retry", "id", "failed");
+  command("purge", "id", "done");
+  command("drain", "worker", "a");
+  EXPECT_EQ(worker.poll_control().size(), 3u);
+  EXPECT_EQ(worker.purged(), std::vector<std::string>{"done"});
+  EXPECT_EQ(worker.states(std::vector<std::string>{"cancelled", "done"}), (std::vector<std::string>{"cancelled", ""}));
+  EXPECT_EQ(worker.announce("{}"), WorkerOrder::drain);
   worker.retire();
 }
 
