@@ -67,6 +67,9 @@ void read_queue(ConfigSection section, QueueConfig& queue) {
   section.read("max_jobs", queue.max_jobs, 1, 1000);
   section.read("extra_high_jobs", queue.extra_high_jobs, 0, 1000);
   section.read("drain_seconds", queue.drain_seconds, 0, 86400);
+  section.read("max_wait_s", queue.max_wait_s, 0, 31536000);
+  section.read("ended_retention_days", queue.ended_retention_days, 0.001, 36500);
+  section.read("idempotency_days", queue.idempotency_days, 0.001, 36500);
   if (std::llround(1000 * queue.lease_s) < 3 * std::llround(1000 * queue.heartbeat_s)) {
     section.reject_section("lease_s must be at least three times heartbeat_s");
   }
@@ -157,11 +160,13 @@ std::string describe(const Config& config) {
       << "\ngpu_memory_fraction = " << engine.gpu_memory_fraction << "\ncpu_threads = " << engine.cpu_threads
       << "\n\n[queue]\nheartbeat_s = " << queue.heartbeat_s << "\nlease_s = " << queue.lease_s
       << "\nmax_jobs = " << queue.max_jobs << "\nextra_high_jobs = " << queue.extra_high_jobs
-      << "\ndrain_seconds = " << queue.drain_seconds << "\n\n[audio]\nvoice = " << quoted(audio.voice)
-      << "\nbitrate_kbps = " << audio.mp3.bitrate_kbps << "\nquality = " << audio.mp3.quality
-      << "\nencoder_threads = " << audio.encoder_threads << "\npauses = { sentence_s = " << audio.pauses.sentence_s
-      << ", paragraph_s = " << audio.pauses.paragraph_s << ", scene_s = " << audio.pauses.scene_s
-      << ", chapter_s = " << audio.pauses.chapter_s << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
+      << "\ndrain_seconds = " << queue.drain_seconds << "\nmax_wait_s = " << queue.max_wait_s
+      << "\nended_retention_days = " << queue.ended_retention_days << "\nidempotency_days = " << queue.idempotency_days
+      << "\n\n[audio]\nvoice = " << quoted(audio.voice) << "\nbitrate_kbps = " << audio.mp3.bitrate_kbps
+      << "\nquality = " << audio.mp3.quality << "\nencoder_threads = " << audio.encoder_threads
+      << "\npauses = { sentence_s = " << audio.pauses.sentence_s << ", paragraph_s = " << audio.pauses.paragraph_s
+      << ", scene_s = " << audio.pauses.scene_s << ", chapter_s = " << audio.pauses.chapter_s
+      << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
   return out.str();
 }
 

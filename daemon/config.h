@@ -37,9 +37,12 @@ struct PathConfig {
 struct QueueConfig {
   double heartbeat_s = 5;
   double lease_s = 30;
-  int max_jobs = 8;          ///< open at once
-  int extra_high_jobs = 4;   ///< besides these, of the queue "high"
-  double drain_seconds = 60; ///< for work in flight when the daemon is told to stop
+  int max_jobs = 8;                 ///< open at once
+  int extra_high_jobs = 4;          ///< besides these, of the queue "high"
+  double drain_seconds = 60;        ///< for work in flight when the daemon is told to stop
+  double max_wait_s = 3600;         ///< in a lower queue, before a job goes before all queues; 0: for ever
+  double ended_retention_days = 30; ///< of records of done and cancelled jobs
+  double idempotency_days = 7;      ///< of idempotency keys
 };
 
 struct AudioConfig {

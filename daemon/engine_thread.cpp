@@ -2,6 +2,7 @@
 #include "daemon/engine_thread.h"
 
 #include <spdlog/spdlog.h>
+#include <string>
 #include <utility>
 
 namespace audiobookd::daemon {
@@ -24,13 +25,15 @@ void EngineThread::rethrow_failure() const {
 }
 
 void EngineThread::run(const std::function<void()>& on_end) {
+  std::string why;
   try {
     renderer_.run(pool_, pool_, stop_.get_token());
   } catch (const std::exception& error) {
     spdlog::critical("the engine failed: {}", error.what());
     failure_ = std::current_exception();
+    why = error.what();
   }
-  pool_.end();
+  pool_.end(why);
   ended_ = true;
   on_end();
 }

@@ -5,6 +5,7 @@
 #include "storage/errors.h"
 
 #include <stdexcept>
+#include <string>
 #include <system_error>
 
 namespace audiobookd::daemon {
@@ -19,6 +20,16 @@ public:
 class Interrupted : public std::runtime_error {
 public:
   Interrupted() : std::runtime_error("interrupted") {}
+
+protected:
+  explicit Interrupted(const std::string& what) : std::runtime_error(what) {}
+};
+
+/// The engine's device failed while it worked on this book, and perhaps on others: one of them may have been the
+/// reason.
+class DeviceFailure : public Interrupted {
+public:
+  explicit DeviceFailure(const std::string& why) : Interrupted("the device failed: " + why) {}
 };
 
 /// Gives what @p read gives, which reads files of the engine. What is wrong with a file's content stays wrong.

@@ -69,6 +69,8 @@ std::chrono::milliseconds milliseconds(double seconds) {
   return std::chrono::milliseconds(std::llround(1000 * seconds));
 }
 
+std::chrono::seconds seconds_of_days(double days) { return std::chrono::seconds(std::llround(86400 * days)); }
+
 daemon::ServiceLimits limits_of(const daemon::Config& config) {
   return {.max_jobs = config.queue.max_jobs,
           .extra_high_jobs = config.queue.extra_high_jobs,
@@ -102,6 +104,9 @@ jobs::RedisQueueSettings queue_settings(const daemon::Config& config) {
   settings.prefix = config.redis.prefix;
   settings.heartbeat = milliseconds(config.queue.heartbeat_s);
   settings.lease = milliseconds(config.queue.lease_s);
+  settings.max_wait = milliseconds(config.queue.max_wait_s);
+  settings.ended_retention = seconds_of_days(config.queue.ended_retention_days);
+  settings.idempotency_retention = seconds_of_days(config.queue.idempotency_days);
   return settings;
 }
 

@@ -122,6 +122,8 @@ void RenderJob::run() {
     render_and_publish();
   } catch (const LeaseGone&) {
     spdlog::warn("job {}: the lease is gone, nothing was published by this run", id);
+  } catch (const DeviceFailure& error) {
+    fail(error.what(), crash);
   } catch (const Interrupted&) {
     give_back();
   } catch (const jobs::QueueUnavailable& error) {
@@ -187,7 +189,8 @@ BookRequest RenderJob::make_request() const {
   request.title = job.title;
   request.author = job.author;
   request.fallback_title = std::filesystem::path(job.output).stem().string();
-  request.priority = request.options.is_interactive ? interactive_priority : priority_of(claimed_.queue);
+  const std::string_view queue = claimed_.overdue ? jobs::QueueCounts::names.front() : std::string_view(claimed_.queue);
+  request.priority = request.options.is_interactive ? interactive_priority : priority_of(queue);
   return request;
 }
 
@@ -244,7 +247,10 @@ void RenderJob::fail(const std::string& error, jobs::FailureKind kind) {
   const std::string& id = claimed_.job.id;
   try {
     switch (patiently([&] { return with_.queue.fail(claimed_.lease, error, kind); })) {
-    case jobs::FailureOutcome::retry: spdlog::warn("job {}: will be tried again: {}", id, error); break;
+    case jobs::FailureOutcome::retry:
+      claim_.leave(); // what is rendered already is wanted again
+      spdlog::warn("job {}: will be tried again: {}", id, error);
+      break;
     case jobs::FailureOutcome::dead: spdlog::error("job {}: dead: {}", id, error); break;
     case jobs::FailureOutcome::cancelled: spdlog::info("job {}: cancelled", id); break;
     case jobs::FailureOutcome::lost: spdlog::warn("job {}: failed after its lease was lost: {}", id, error); break;

@@ -16,6 +16,8 @@ namespace {
 constexpr std::chrono::milliseconds poll_period{500};
 /// How often delayed jobs and silent workers are looked for.
 constexpr std::chrono::milliseconds upkeep_period{1'000};
+/// How often the queue is asked which jobs of the chunk store are over.
+constexpr std::chrono::milliseconds review_period{60'000};
 constexpr std::chrono::milliseconds first_queue_wait{100};
 /// Well below any sensible watchdog period: it is fed between the attempts.
 constexpr std::chrono::milliseconds longest_queue_wait{2'000};
@@ -38,7 +40,7 @@ RenderService::RenderService(const ServiceParts& parts, const ServiceSettings& s
                     .clips = parts.clips,
                     .defaults = settings.defaults,
                     .on_end = [this] { notify_changed(); }},
-      engine_(parts.renderer, pool_, [this] { notify_changed(); }) {}
+      keeper_(parts.queue, parts.store, review_period), engine_(parts.renderer, pool_, [this] { notify_changed(); }) {}
 
 void RenderService::set_limits(const ServiceLimits& limits) {
   max_jobs_ = limits.max_jobs;
@@ -69,7 +71,7 @@ void RenderService::notify_changed() {
 }
 
 void RenderService::serve(std::stop_token stop) {
-  while (!stop.stop_requested() && !engine_.has_ended()) {
+  while (!stop.stop_requested() && !engine_.has_ended() && !(drained_ && open_jobs_.empty())) {
     try {
       connect();
       maintain_queue();
@@ -124,11 +126,16 @@ void RenderService::maintain_queue() {
   for (const jobs::ReclaimReport& report : parts_.queue.reclaim()) {
     spdlog::warn("job {}: its worker {} is silent, now {}", report.id, report.owner, report.state);
   }
+  keeper_.keep_up([this](const std::string& id) { return is_open(id); });
+}
+
+bool RenderService::is_open(const std::string& id) const {
+  return std::ranges::any_of(open_jobs_, [&](const OpenJob& open) { return open.job->lease().id == id; });
 }
 
 void RenderService::claim_jobs(const std::stop_token& stop) {
   const auto claim_up_to = [&](int most, std::string_view lowest) {
-    while (!stop.stop_requested() && !engine_.has_ended() && std::ssize(open_jobs_) < most) {
+    while (!stop.stop_requested() && !engine_.has_ended() && !drained_ && std::ssize(open_jobs_) < most) {
       auto claimed = parts_.queue.claim(lowest);
       if (!claimed) {
         return;
@@ -148,7 +155,9 @@ void RenderService::heartbeat_when_due() {
     return;
   }
   next_heartbeat_ = Clock::now() + heartbeat_;
-  parts_.queue.announce(describe_worker());
+  if (parts_.queue.announce(describe_worker()) == jobs::WorkerOrder::drain && !std::exchange(drained_, true)) {
+    spdlog::info("told to drain: {} jobs open, then this worker ends", open_jobs_.size());
+  }
   for (OpenJob& open : open_jobs_) {
     heartbeat(open);
   }
@@ -246,7 +255,8 @@ std::string RenderService::describe_progress() const {
   for (const OpenJob& open : open_jobs_) {
     sum += open.fraction;
   }
-  return fmt::format("jobs open: {}, on average {:.0f} % done; utterances in flight: {}", open_jobs_.size(),
+  return fmt::format("{}jobs open: {}, on average {:.0f} % done; utterances in flight: {}",
+                     drained_ ? "draining; " : "", open_jobs_.size(),
                      100 * sum / static_cast<double>(open_jobs_.size()), pool_.in_flight());
 }
 

@@ -8,6 +8,7 @@
 #include "daemon/engine_thread.h"
 #include "daemon/render_job.h"
 #include "daemon/renderer.h"
+#include "daemon/store_keeper.h"
 #include "daemon/systemd.h"
 #include "daemon/utterance_pool.h"
 #include "jobs/queue.h"
@@ -58,10 +59,11 @@ public:
   /// Starts the engine.
   RenderService(const ServiceParts& parts, const ServiceSettings& settings);
 
-  /// Renders jobs until @p stop is requested, then finishes or releases what is open. Call once. A queue that is
-  /// unavailable is waited for, while rendering goes on.
+  /// Renders jobs until @p stop is requested, then finishes or releases what is open; or until the queue orders this
+  /// worker to drain and the open jobs are over. Call once. A queue that is unavailable is waited for, while rendering
+  /// goes on.
   /// @throws jobs::QueueError when the queue refuses this program; std::runtime_error when the engine's device failed.
-  /// In both cases open jobs were released as far as possible.
+  /// In both cases open jobs were released as far as possible, those that the device was working on with blame.
   void run(std::stop_token stop);
 
   void set_limits(const ServiceLimits& limits);
@@ -81,6 +83,7 @@ private:
   void claim_jobs(const std::stop_token& stop);
   void heartbeat_when_due();
   void heartbeat(OpenJob& open);
+  [[nodiscard]] bool is_open(const std::string& id) const;
   void close_finished_jobs();
   void watch_progress();
   void drain();
@@ -97,11 +100,13 @@ private:
   std::atomic<std::chrono::milliseconds> drain_;
   UtterancePool pool_;
   const JobSurroundings surroundings_;
+  StoreKeeper keeper_;
   std::vector<ProgressWatch> watches_; // of each device
   Clock::time_point next_heartbeat_{};
   Clock::time_point next_upkeep_{};
   std::chrono::milliseconds queue_wait_{0}; // 0: the queue answered last time
   bool connected_ = false;
+  bool drained_ = false;        // by the queue: nothing more is claimed
   bool memory_ran_out_ = false; // and the log says so
 
   std::mutex mutex_;                    // of changed_

@@ -302,11 +302,18 @@ void UtterancePool::cancel_in_flight() {
   withdraw_in_flight(nullptr);
 }
 
-void UtterancePool::end() {
+void UtterancePool::end(const std::string& device_failure) {
   lanes_.wait_idle();
   const std::lock_guard lock(mutex_);
   offering_ = false;
   ended_ = true;
+  if (!device_failure.empty()) {
+    const auto failure = std::make_exception_ptr(DeviceFailure(device_failure));
+    while (!in_flight_.empty()) {
+      const BookPtr book = in_flight_.begin()->second.book;
+      fail(*book, failure); // withdraws what it has in flight
+    }
+  }
   for (const BookPtr& book : books_) {
     book->changed.notify_all();
   }

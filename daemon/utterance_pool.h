@@ -71,8 +71,9 @@ public:
   /// Withdraws what the engine is working on, so that run() can return soon; finished tokens stay in the store.
   void cancel_in_flight();
   /// The engine has returned for good: once what it delivered is stored, whoever waits for anything else is told
-  /// Interrupted.
-  void end();
+  /// Interrupted. @param device_failure why it returned if its device failed, else empty: writers of books that it was
+  /// working on are told DeviceFailure.
+  void end(const std::string& device_failure = {});
 
   [[nodiscard]] std::size_t in_flight() const;
   /// Rises whenever the engine delivers anything.
@@ -148,7 +149,7 @@ public:
 
   /// Blocks until @p piece is in the store.
   /// @throws RenderError when a piece of the book cannot be rendered; what the store threw; Interrupted when @p stop is
-  /// requested or the engine has stopped before.
+  /// requested or the engine has stopped before; DeviceFailure when the engine failed while it worked on the book.
   void wait_stored(std::size_t piece, std::stop_token stop);
   /// The stored audio of @p piece turned out to be unreadable: it is rendered again, before everything else.
   void render_again(std::size_t piece);

@@ -95,6 +95,8 @@ TEST(Config, MistakesAreNamedWithFileLineAndKey) {
             ":6: queue.max_jobs: expected an integer from 1 to 1000, found 'many'");
   EXPECT_EQ(error_of(base + "[queue]\nmax_jobs = 0\n"),
             ":6: queue.max_jobs: expected an integer from 1 to 1000, found 0");
+  EXPECT_EQ(error_of(base + "[queue]\nended_retention_days = 0\n"),
+            ":6: queue.ended_retention_days: expected a number from 0.001 to 36500, found 0");
   EXPECT_EQ(error_of(base + "[audio]\npauses.scene_s = 60.5\n"),
             ":6: audio.pauses.scene_s: expected a number from 0 to 10, found 60.5");
   EXPECT_EQ(error_of(base + "[engine]\ndevice = 'tpu'\n"),

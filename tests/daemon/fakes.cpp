@@ -308,9 +308,13 @@ jobs::LeaseState FakeQueue::complete(const jobs::Lease& lease, std::string_view 
 
 jobs::FailureOutcome FakeQueue::fail(const jobs::Lease& lease, std::string_view error, jobs::FailureKind kind) {
   const bool is_permanent = kind == jobs::FailureKind::permanent;
-  const jobs::LeaseState state = move(lease, is_permanent ? "dead" : "retry_wait", [&](Record& record) {
+  const bool is_crash = kind == jobs::FailureKind::crash;
+  const std::string next = is_permanent ? "dead" : is_crash ? "queued" : "retry_wait";
+  const jobs::LeaseState state = move(lease, next, [&](Record& record) {
     record.error = error;
-    record.blamed = kind == jobs::FailureKind::crash;
+    record.blamed = is_crash;
+    record.attempts -= is_crash ? 1 : 0; // in company
+    record.releases += is_crash ? 1 : 0;
     record.token.clear();
   });
   switch (state) {

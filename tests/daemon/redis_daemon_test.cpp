@@ -283,6 +283,30 @@ TEST_F(RedisDaemon, ATermSignalReleasesTheJobWithoutAnAttempt) {
   EXPECT_EQ(result_when_done("tale").at("reused").get<std::size_t>(), kept);
 }
 
+TEST_F(RedisDaemon, ToldToDrainItFinishesItsJobTakesNoMoreAndEndsWithSuccess) {
+  const auto daemon = start("chunks");
+  enqueue("tale", short_book(), "tale.mp3");
+  ASSERT_TRUE(jobs::eventually([&] { return state("tale") == "running"; })) << testing::read_file(log_);
+  command("drain", "", "");
+  ASSERT_TRUE(jobs::eventually([&] { return has_logged("told to drain: 1 jobs open"); })) << testing::read_file(log_);
+  enqueue("late", short_book(), "late.mp3");
+  result_when_done("tale");
+  EXPECT_EQ(daemon->wait(), 0) << testing::read_file(log_);
+  EXPECT_EQ(state("late"), "queued") << "taken in, but not taken";
+  EXPECT_EQ(admin.command({"ZCARD", "tts:workers"}).integer, 0);
+}
+
+TEST_F(RedisDaemon, PeriodsOfTheConfigurationReachTheQueue) {
+  configure("chunks", "ended_retention_days = 0.01\nidempotency_days = 0.005\n");
+  const testing::Process daemon({"--config", (folder_.path() / "chunks.toml").string()}, {}, log_);
+  add("normal", R"({"id":"tale","text":"One sentence.","output":"tale.mp3","idempotency_key":"once"})");
+  result_when_done("tale");
+  const std::int64_t record = admin.command({"TTL", "tts:job:tale"}).integer;
+  EXPECT_TRUE(record > 0 && record <= 864) << record;
+  const std::int64_t key = admin.command({"TTL", "tts:idem:once"}).integer;
+  EXPECT_TRUE(key > 0 && key <= 432) << key;
+}
+
 TEST_F(RedisDaemon, ACancelledJobIsNotPublished) {
   const auto daemon = start("chunks");
   enqueue("tale", short_book(), "tale.mp3");

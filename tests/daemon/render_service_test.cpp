@@ -283,7 +283,7 @@ TEST_F(RenderServiceTest, RenderingGoesOnWhileTheQueueIsDown) {
   stop();
 }
 
-TEST_F(RenderServiceTest, AFailedDeviceEndsTheServicePublishesNothingAndReleasesTheJobs) {
+TEST_F(RenderServiceTest, AFailedDeviceEndsTheServicePublishesNothingAndGivesTheJobsBack) {
   renderer_.deliveries_before_device_fault = 5;
   add("a", 40);
   add("b", 40);
@@ -294,6 +294,68 @@ TEST_F(RenderServiceTest, AFailedDeviceEndsTheServicePublishesNothingAndReleases
     EXPECT_EQ(queue_.record(id).attempts, 0) << id;
     EXPECT_FALSE(is_published(id)) << id;
   }
+  EXPECT_TRUE(queue_.has_retired());
+}
+
+TEST_F(RenderServiceTest, AFailedDeviceIsHeldAgainstTheJobsThatItWorkedOnAlone) {
+  renderer_.deliveries_before_device_fault = 0;
+  renderer_.hold();
+  add("a", 40);
+  start();
+  renderer_.wait_held(4); // as many as the engine takes
+  add("b", 40);
+  queue_.wait_for("b", [](const auto& record) { return record.heartbeats > 0; });
+  renderer_.let_go();
+  EXPECT_THROW(ended_.get(), std::runtime_error);
+  EXPECT_TRUE(queue_.record("a").blamed);
+  EXPECT_EQ(queue_.record("a").error, "the device failed: the device is gone");
+  EXPECT_FALSE(queue_.record("b").blamed);
+  EXPECT_EQ(queue_.record("b").releases, 1);
+  EXPECT_EQ(store_.open_jobs(), (std::vector<std::string>{"a", "b"})) << "both will be taken up again";
+}
+
+TEST_F(RenderServiceTest, AnOrderToDrainFinishesTheOpenJobsTakesNoMoreAndEndsTheService) {
+  renderer_.hold();
+  add("a", 40);
+  start({.max_jobs = 8});
+  renderer_.wait_held(4);
+  queue_.order_drain();
+  manager_.wait_for_status("draining; jobs open: 1");
+  add("b");
+  queue_.wait_for("a", [before = queue_.record("a").heartbeats](const auto& record) {
+    return record.heartbeats > before + 3;
+  });
+  EXPECT_EQ(queue_.record("b").state, "queued");
+  renderer_.let_go();
+  ended_.get(); // by itself, without an error
+  EXPECT_EQ(queue_.record("a").state, "done");
+  EXPECT_TRUE(is_published("a"));
+  EXPECT_EQ(queue_.record("b").state, "queued");
+  EXPECT_TRUE(queue_.has_retired());
+}
+
+TEST_F(RenderServiceTest, AnIdleServiceThatIsToldToDrainEnds) {
+  queue_.order_drain();
+  start();
+  ended_.get();
+  EXPECT_TRUE(queue_.has_retired());
+}
+
+TEST_F(RenderServiceTest, ChunksOfJobsThatEndedElsewhereAreGivenUpAtTheStart) {
+  const std::vector<std::string> keys = {std::string(32, 'a')};
+  for (const char* id : {"over", "unknown", "open"}) {
+    store_.pin(id, keys);
+  }
+  for (const std::string id : {"over", "open"}) {
+    add(id);
+    queue_.change(id, [&](auto& record) { record.state = id == "over" ? "done" : "retry_wait"; });
+  }
+  start();
+  while (store_.open_jobs().size() > 1) {
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(store_.open_jobs(), std::vector<std::string>{"open"});
+  stop();
 }
 
 TEST(ProgressWatch, AStandstillIsOnlyAlarmingWithWorkInFlightAndAfterPatience) {

@@ -233,6 +233,30 @@ TEST_F(UtterancePoolTest, WhenTheEngineHasEndedWritersAreInterrupted) {
   EXPECT_EQ(next_texts(1), Texts{});
 }
 
+TEST_F(UtterancePoolTest, ADeviceFailureIsToldToTheBooksThatWereOnTheDevice) {
+  make_pool({});
+  const auto on_device = open(make_book("a", {10, 20}));
+  next_texts(2);
+  finish(taken_[0]);
+  const auto waiting = open(make_book("b", {10}));
+  pool_->end("CUDA error 700");
+  EXPECT_THROW(waiting->wait_stored(0, {}), Interrupted);
+  try {
+    on_device->wait_stored(1, {});
+    FAIL() << "no failure";
+  } catch (const DeviceFailure& failure) {
+    EXPECT_STREQ(failure.what(), "the device failed: CUDA error 700");
+  }
+  try {
+    waiting->wait_stored(0, {});
+    FAIL() << "no failure";
+  } catch (const DeviceFailure&) {
+    FAIL() << "it was not on the device";
+  } catch (const Interrupted&) {
+  }
+  EXPECT_EQ(pool_->in_flight(), 0u);
+}
+
 TEST_F(UtterancePoolTest, AWriterThatIsToldToStopIsInterrupted) {
   make_pool({});
   const auto ticket = open(make_book("a", {10}));
