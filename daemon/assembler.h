@@ -21,10 +21,11 @@ struct AssemblyReport {
   std::size_t corrupt_chunks = 0;      ///< found unreadable and rendered again
 };
 
-/// Writes all of @p book.
+/// Writes all of @p book. @param sample_rate of its chunks: others are rendered again.
 /// @throws as BookTicket::wait_stored() and AudiobookWriter::write(); TransientError when the store loses the same
 /// chunk again and again.
 AssemblyReport assemble(const Book& book, BookTicket& ticket, storage::ChunkStore& store,
-                        storage::AudiobookWriter& writer, BookProgress& progress, std::stop_token stop);
+                        storage::AudiobookWriter& writer, int sample_rate, BookProgress& progress,
+                        std::stop_token stop);
 
 } // namespace audiobookd::daemon

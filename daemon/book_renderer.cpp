@@ -2,16 +2,24 @@
 #include "daemon/book_renderer.h"
 
 #include "daemon/assembler.h"
+#include "daemon/errors.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <condition_variable>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <spdlog/spdlog.h>
 
 namespace audiobookd::daemon {
 namespace {
 
 /// How much longer than predicted the utterances of a book may be, altogether, before its reservation is too small.
 constexpr double length_margin = 1.25;
+
+constexpr std::chrono::milliseconds first_room_wait{100};
+constexpr std::chrono::milliseconds longest_room_wait{5'000};
 
 engine::EngineStats difference(const engine::EngineStats& now, const engine::EngineStats& then) {
   engine::EngineStats stats;
@@ -74,16 +82,13 @@ double round_to_ms(double seconds) { return std::round(seconds * 1000) / 1000; }
 } // namespace
 
 ChunkClaim::~ChunkClaim() {
-  if (left_) {
-    return;
-  }
   try {
-    store_.unpin(book_id_);
+    left_ ? store_.leave_claim(book_id_) : store_.end_claim(book_id_);
   } catch (const std::exception&) { // the book is over either way; a later claim of the same name replaces this one
   }
 }
 
-void ChunkClaim::take(const Book& book, const engine::EngineInfo& info) {
+void ChunkClaim::take(const Book& book, const engine::EngineInfo& info, const std::stop_token& stop) {
   const double samples_per_token = static_cast<double>(info.sample_rate) / info.tokens_per_second;
   std::uint64_t bytes = 0;
   std::vector<std::string> keys;
@@ -92,8 +97,31 @@ void ChunkClaim::take(const Book& book, const engine::EngineInfo& info) {
     bytes += storage::ChunkStore::entry_bytes(static_cast<std::uint64_t>(samples));
     keys.push_back(piece.chunk_key);
   }
-  store_.reserve(book_id_, bytes);
-  store_.pin(book_id_, keys);
+  wait_for_room(bytes, keys, stop);
+}
+
+void ChunkClaim::wait_for_room(std::uint64_t bytes, const std::vector<std::string>& keys, const std::stop_token& stop) {
+  const auto deadline = std::chrono::steady_clock::now() + patience_;
+  std::mutex mutex;
+  std::condition_variable_any wake; // only the stop does
+  for (std::chrono::milliseconds wait = first_room_wait;; wait = std::min(2 * wait, longest_room_wait)) {
+    try {
+      store_.claim(book_id_, bytes, keys);
+      return;
+    } catch (const storage::NoRoomError& error) {
+      if (std::chrono::steady_clock::now() >= deadline) {
+        throw;
+      }
+      if (wait == first_room_wait) {
+        spdlog::warn("job {} waits: {}", book_id_, error.what());
+      }
+    }
+    std::unique_lock lock(mutex);
+    wake.wait_for(lock, stop, wait, [] { return false; });
+    if (stop.stop_requested()) {
+      throw Interrupted();
+    }
+  }
 }
 
 std::string BookReport::to_json() const {
@@ -126,14 +154,14 @@ BookReport render_book(const Studio& studio, const BookRequest& request, ChunkCl
   const engine::EngineStats stats_before = studio.renderer.stats();
   const engine::EngineInfo& info = studio.renderer.info();
   const auto book = std::make_shared<const Book>(plan_book(request.document, request.options, studio.renderer));
-  claim.take(*book, info);
+  claim.take(*book, info, stop);
   progress->plan(*book);
 
   const storage::Tags tags = make_tags(*book, request, info);
   storage::AudiobookWriter writer(sink, studio.encoders, {request.mp3, tags, book->chapter_titles});
   const std::unique_ptr<BookTicket> ticket = studio.pool.open(book, request.priority, progress);
   const auto planned = BookProgress::Clock::now();
-  const AssemblyReport assembly = assemble(*book, *ticket, studio.store, writer, *progress, stop);
+  const AssemblyReport assembly = assemble(*book, *ticket, studio.store, writer, info.sample_rate, *progress, stop);
   const storage::AudiobookSummary summary = writer.finish(tags);
   const auto finished = BookProgress::Clock::now();
 

@@ -11,6 +11,8 @@
 #include "storage/audiobook_writer.h"
 #include "storage/chunk_store.h"
 
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -29,21 +31,26 @@ struct Studio {
 /// Claims room and chunks of the store for a book; gives them back when destroyed.
 class ChunkClaim {
 public:
-  /// @param book_id matches [A-Za-z0-9_.-]{1,128}.
-  ChunkClaim(storage::ChunkStore& store, std::string book_id) : store_(store), book_id_(std::move(book_id)) {}
-  /// Ends the claim; an error there is left to the next claim of the same book.
+  /// @param book_id as ChunkStore's jobs. @param patience how long to wait for room that other books hold.
+  ChunkClaim(storage::ChunkStore& store, std::string book_id, std::chrono::milliseconds patience = {})
+      : store_(store), book_id_(std::move(book_id)), patience_(patience) {}
+  /// Ends or leaves the claim; an error there is left to the next claim of the same book.
   ~ChunkClaim();
   ChunkClaim(const ChunkClaim&) = delete;
   ChunkClaim& operator=(const ChunkClaim&) = delete;
 
-  /// Reserves room for and pins all chunks of @p book. @throws as ChunkStore::reserve() and pin().
-  void take(const Book& book, const engine::EngineInfo& info);
+  /// Reserves room for and pins all chunks of @p book, waiting for it if need be.
+  /// @throws as ChunkStore::claim(); Interrupted when @p stop is requested meanwhile.
+  void take(const Book& book, const engine::EngineInfo& info, const std::stop_token& stop);
   /// The claim outlives this object and this process: the book will be taken up again.
   void leave() noexcept { left_ = true; }
 
 private:
+  void wait_for_room(std::uint64_t bytes, const std::vector<std::string>& keys, const std::stop_token& stop);
+
   storage::ChunkStore& store_;
   std::string book_id_;
+  const std::chrono::milliseconds patience_;
   bool left_ = false;
 };
 

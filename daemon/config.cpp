@@ -32,6 +32,7 @@ void read_paths(ConfigSection section, PathConfig& paths) {
   section.read_path("chunk_store", paths.chunk_store);
   section.read_path("voices", paths.voices);
   section.read("chunk_store_gib", paths.chunk_store_gib, 0.001, 1e6);
+  section.read("chunk_store_days", paths.chunk_store_days, 0, 36500);
   section.reject_unknown();
 }
 
@@ -152,7 +153,8 @@ std::string describe(const Config& config) {
   out << "[redis]\nurl = " << quoted(without_password(redis.url)) << "\nprefix = " << quoted(redis.prefix)
       << "\npassword_file = " << quoted(redis.password_file) << "\n\n[paths]\ninput_root = " << quoted(paths.input_root)
       << "\noutput_root = " << quoted(paths.output_root) << "\nchunk_store = " << quoted(paths.chunk_store)
-      << "\nchunk_store_gib = " << paths.chunk_store_gib << "\nvoices = " << quoted(paths.voices)
+      << "\nchunk_store_gib = " << paths.chunk_store_gib << "\nchunk_store_days = " << paths.chunk_store_days
+      << "\nvoices = " << quoted(paths.voices)
       << "\n\n[engine]\ncheckpoint = " << quoted(engine.checkpoint) << "\ndevice = " << quoted(engine.device)
       << "\ndtype = " << quoted(engine.dtype) << "\nkv_dtype = " << quoted(engine.kv_dtype)
       << "\ncfm_fp8 = " << (engine.cfm_fp8 ? "true" : "false") << "\nprompt_seconds = " << engine.prompt_seconds

@@ -31,6 +31,7 @@ struct PathConfig {
   std::filesystem::path output_root;
   std::filesystem::path chunk_store;
   double chunk_store_gib = 32;
+  int chunk_store_days = 0;     ///< entries not used for longer are removed; 0: only for want of room
   std::filesystem::path voices; ///< that people added; empty: data_folder() / "voices"
 };
 

@@ -59,7 +59,7 @@ void check_output(const RenderOptions& options) {
 }
 
 std::string claim_name(const std::filesystem::path& output) {
-  return "render-" + engine::HashBuilder().add(std::filesystem::absolute(output).string()).finish().hex();
+  return "~render-" + engine::HashBuilder().add(std::filesystem::absolute(output).string()).finish().hex();
 }
 
 BookRequest make_request(const RenderOptions& options, jobs::Document document) {

@@ -16,6 +16,8 @@ namespace {
 
 constexpr std::chrono::milliseconds first_wait{100};
 constexpr std::chrono::milliseconds longest_wait{5000};
+/// For room in the chunk store that other jobs hold; then the attempt has failed.
+constexpr std::chrono::minutes room_patience{10};
 
 /// Before what priority_of() gives to any queue.
 constexpr int interactive_priority = -1;
@@ -80,7 +82,7 @@ void check_model(const jobs::Job& job, const engine::EngineInfo& info) {
 } // namespace
 
 RenderJob::RenderJob(jobs::ClaimedJob job, const JobSurroundings& surroundings)
-    : claimed_(std::move(job)), with_(surroundings), claim_(surroundings.studio.store, claimed_.job.id),
+    : claimed_(std::move(job)), with_(surroundings), claim_(surroundings.studio.store, claimed_.job.id, room_patience),
       thread_([this] { run(); }) {}
 
 RenderJob::~RenderJob() = default;

@@ -28,7 +28,12 @@ std::string describe(const engine::Waveform& waveform) {
 
 std::string token_metadata(int attempt) { return nlohmann::json{{"attempt", attempt}}.dump(); }
 
-int attempt_of(const std::string& metadata) { return nlohmann::json::parse(metadata).at("attempt").get<int>(); }
+/// Nothing when @p metadata is not what token_metadata() makes.
+std::optional<int> attempt_of(const std::string& metadata) {
+  const auto json = nlohmann::json::parse(metadata, nullptr, false);
+  const bool is_ours = json.is_object() && json.contains("attempt") && json["attempt"].is_number_integer();
+  return is_ours ? std::optional(json["attempt"].get<int>()) : std::nullopt;
+}
 
 } // namespace
 
@@ -71,8 +76,9 @@ UtterancePool::BookPtr UtterancePool::look_up(std::shared_ptr<const Book> plan, 
       continue;
     }
     book->todo.push_back(i);
-    if (auto tokens = store_.read_tokens(pieces[i].chunk_key)) {
-      slot.attempt = attempt_of(tokens->metadata);
+    auto tokens = store_.read_tokens(pieces[i].chunk_key);
+    if (const auto attempt = tokens ? attempt_of(tokens->metadata) : std::nullopt) {
+      slot.attempt = *attempt;
       slot.speech_tokens = std::move(tokens->tokens);
     }
   }

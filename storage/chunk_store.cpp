@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,17 +14,29 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t metadata_room_bytes = 4096;
+constexpr std::chrono::hours claim_lifetime{7 * 24}; // of one that nobody renews
+constexpr std::chrono::hours temporary_lifetime{1};
+constexpr std::chrono::hours upkeep_period{1};
 
 const char* extension(ChunkKind kind) { return kind == ChunkKind::audio ? ".audio" : ".tokens"; }
 
 void check(const ChunkStoreOptions& options) {
-  if (options.max_bytes == 0 || options.sync_entries == 0 || options.sync_interval.count() <= 0) {
-    throw std::invalid_argument("chunk store options: max_bytes, sync_entries and sync_interval must be above 0");
+  if (options.max_bytes == 0 || options.sync_entries == 0 || options.sync_interval.count() <= 0 ||
+      options.renewal.count() <= 0) {
+    throw std::invalid_argument(
+        "chunk store options: max_bytes, sync_entries, sync_interval and renewal must be above 0");
+  }
+  if (options.max_age.count() < 0) {
+    throw std::invalid_argument("chunk store options: max_age must not be negative");
   }
 }
 
+bool is_key(std::string_view key) {
+  return key.size() == 32 && key.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
 void check_key(std::string_view key) {
-  if (key.size() != 32 || key.find_first_not_of("0123456789abcdef") != std::string_view::npos) {
+  if (!is_key(key)) {
     throw std::invalid_argument("chunk key '" + std::string(key) + "' is not 32 lower-case hex digits");
   }
 }
@@ -53,19 +64,8 @@ ChunkStoreOptions created(ChunkStoreOptions options) {
     throw_errno(error.value(), "cannot create folder", options.folder.parent_path().string());
   }
   make_folder(options.folder);
+  make_folder(options.folder / "tmp");
   return options;
-}
-
-/// Removes the temporary folders whose process is gone: nobody holds their lock. Call with the store's lock held.
-void remove_abandoned(const fs::path& folder) {
-  std::error_code ignored; // what stays costs space only, and the next process tries again
-  for (fs::directory_iterator entry(folder, ignored), end; !ignored && entry != end; entry.increment(ignored)) {
-    const FileDescriptor fd(::open(entry->path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (fd && ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) {
-      std::error_code not_removed;
-      fs::remove_all(entry->path(), not_removed);
-    }
-  }
 }
 
 std::string shard_name(unsigned shard) {
@@ -73,41 +73,74 @@ std::string shard_name(unsigned shard) {
   return {digits[shard >> 4], digits[shard & 15]};
 }
 
+/// Whether @p file of folder @p shard is called as entries are.
+bool is_entry(const fs::path& file, const std::string& shard) {
+  const std::string stem = file.stem().string();
+  const std::string extension = file.extension().string();
+  return is_key(stem) && stem.starts_with(shard) && (extension == ".audio" || extension == ".tokens");
+}
+
+/// Something lies where an entry should, and it is none: a folder, a link, a file of somebody else's.
+bool is_foreign(int error_number) {
+  return error_number == EISDIR || error_number == ELOOP || error_number == EACCES || error_number == ENXIO ||
+         error_number == ENOTDIR || error_number == EIO;
+}
+
+} // namespace
+
+namespace {
+
+/// What is in the file, if it is the entry that it is called.
+std::optional<std::string> read_verified(const FileDescriptor& fd, ChunkKind kind, std::string_view key,
+                                         bool header_only) {
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
+    return std::nullopt;
+  }
+  try {
+    const auto length = static_cast<std::uint64_t>(status.st_size);
+    std::string bytes(chunk_header_bytes, '\0');
+    bytes.resize(read_up_to(fd.get(), std::as_writable_bytes(std::span(bytes)), key));
+    const std::optional<ChunkHeader> header = decode_chunk_header(bytes, kind, key);
+    if (!header || header->num_values > length || header->file_bytes() != length) {
+      return std::nullopt;
+    }
+    if (!header_only) {
+      bytes.resize(length);
+      const auto body = std::as_writable_bytes(std::span(bytes)).subspan(chunk_header_bytes);
+      if (read_up_to(fd.get(), body, key) != body.size() || !body_is_intact(*header, bytes)) {
+        return std::nullopt;
+      }
+    }
+    return bytes;
+  } catch (const TransientError&) { // a sector that cannot be read is rendered again like one that was damaged
+    return std::nullopt;
+  }
+}
+
 } // namespace
 
 struct ChunkStore::Entry {
   fs::path path;
   std::uint64_t bytes;
-  fs::file_time_type last_used;
+  Time last_used;
 };
 
 ChunkStore::ChunkStore(ChunkStoreOptions options)
-    : options_(created(std::move(options))), jobs_(options_.folder),
+    : options_(created(std::move(options))), tmp_(options_.folder / "tmp"), jobs_(options_.folder, random_token()),
       group_sync_(options_.sync_entries, options_.sync_interval) {
   create_folders();
-  for (const Entry& entry : scan()) {
-    used_bytes_ += entry.bytes;
-  }
+  upkeep();
+  keeper_ = std::jthread([this](const std::stop_token& stop) { keep_up(stop); });
 }
 
-ChunkStore::~ChunkStore() {
-  std::error_code ignored;
-  fs::remove_all(tmp_, ignored);
-}
+ChunkStore::~ChunkStore() = default;
 
-void ChunkStore::create_folders() {
-  const FileDescriptor held = jobs_.lock();
+void ChunkStore::create_folders() const {
+  make_folder(tmp_);
+  make_folder(options_.folder / "jobs");
   for (unsigned shard = 0; shard < 256; ++shard) {
     make_folder(options_.folder / shard_name(shard));
-  }
-  const fs::path all_tmp = options_.folder / "tmp";
-  make_folder(all_tmp);
-  remove_abandoned(all_tmp);
-  tmp_ = all_tmp / random_token();
-  make_folder(tmp_);
-  tmp_lock_ = open_folder(tmp_);
-  if (::flock(tmp_lock_.get(), LOCK_EX | LOCK_NB) != 0) {
-    throw_errno(errno, "cannot lock", tmp_.string());
   }
   sync_file(open_folder(options_.folder).get(), options_.folder.string());
 }
@@ -117,20 +150,34 @@ fs::path ChunkStore::entry_path(std::string_view key, ChunkKind kind) const {
   return options_.folder / key.substr(0, 2) / std::string(key).append(extension(kind));
 }
 
-void ChunkStore::put(const fs::path& file, std::string_view bytes) {
-  const fs::path temporary = tmp_ / (file.filename().string() + "." + random_token());
+FileDescriptor ChunkStore::write_aside(const fs::path& temporary, std::string_view bytes) const {
   FileDescriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!fd) {
     throw_errno(errno, "cannot create", temporary.string());
   }
   try {
     write_all(fd.get(), std::as_bytes(std::span(bytes)), temporary.string());
-    if (::rename(temporary.c_str(), file.c_str()) != 0) {
-      throw_errno(errno, "cannot store", file.string());
-    }
   } catch (...) {
     ::unlink(temporary.c_str());
     throw;
+  }
+  return fd;
+}
+
+void ChunkStore::put(const fs::path& file, std::string_view bytes) {
+  const fs::path temporary = tmp_ / (file.filename().string() + "." + random_token());
+  if (::access(tmp_.c_str(), F_OK) != 0 || ::access(file.parent_path().c_str(), F_OK) != 0) {
+    create_folders(); // somebody has cleared the store
+  }
+  FileDescriptor fd = write_aside(temporary, bytes);
+  int error_number = ::rename(temporary.c_str(), file.c_str()) == 0 ? 0 : errno;
+  if (is_foreign(error_number)) { // a folder is in the way
+    drop_corrupt(file);
+    error_number = ::rename(temporary.c_str(), file.c_str()) == 0 ? 0 : errno;
+  }
+  if (error_number != 0) {
+    ::unlink(temporary.c_str());
+    throw_errno(error_number, "cannot store", file.string());
   }
   ++written_;
   used_bytes_ += bytes.size();
@@ -141,26 +188,19 @@ void ChunkStore::put(const fs::path& file, std::string_view bytes) {
 
 std::optional<std::string> ChunkStore::read(const fs::path& file, ChunkKind kind, std::string_view key,
                                             bool header_only) {
-  const FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd && errno != ENOENT) {
-    throw_errno(errno, "cannot open", file.string());
-  }
-  struct stat status {};
-  if (!fd || ::fstat(fd.get(), &status) != 0) {
+  // O_NONBLOCK: opening a FIFO must not wait for a writer.
+  const FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!fd && errno == ENOENT) {
     ++misses_;
     return std::nullopt;
   }
-  const auto length = static_cast<std::uint64_t>(status.st_size);
-  std::string bytes(chunk_header_bytes, '\0');
-  bytes.resize(read_up_to(fd.get(), std::as_writable_bytes(std::span(bytes)), file.string()));
-  const std::optional<ChunkHeader> header = decode_chunk_header(bytes, kind, key);
-  bool intact = header && header->file_bytes() == length;
-  if (intact && !header_only) {
-    bytes.resize(length);
-    const auto body = std::as_writable_bytes(std::span(bytes)).subspan(chunk_header_bytes);
-    intact = read_up_to(fd.get(), body, file.string()) == body.size() && body_is_intact(*header, bytes);
+  if (!fd && !is_foreign(errno)) {
+    throw_errno(errno, "cannot open", file.string());
   }
-  if (!intact) {
+  std::optional<std::string> bytes = fd ? read_verified(fd, kind, key, header_only) : std::nullopt;
+  if (!bytes) {
+    ++corrupt_;
+    ++misses_;
     drop_corrupt(file);
     return std::nullopt;
   }
@@ -170,10 +210,13 @@ std::optional<std::string> ChunkStore::read(const fs::path& file, ChunkKind kind
   return bytes;
 }
 
+/// Makes room for an entry: whatever lies there goes.
 void ChunkStore::drop_corrupt(const fs::path& file) {
-  ++corrupt_;
-  ++misses_;
-  if (::unlink(file.c_str()) != 0 && errno != ENOENT) {
+  if (::unlink(file.c_str()) == 0 || errno == ENOENT) {
+    return;
+  }
+  const fs::path aside = tmp_ / (file.filename().string() + "." + random_token()); // a folder; removed an hour later
+  if (::rename(file.c_str(), aside.c_str()) != 0 && errno != ENOENT) {
     throw_errno(errno, "cannot remove corrupt entry", file.string());
   }
 }
@@ -242,18 +285,43 @@ void ChunkStore::remove(std::string_view key) {
 
 void ChunkStore::sync() { group_sync_.flush(); }
 
-void ChunkStore::reserve(std::string_view job, std::uint64_t bytes) { jobs_.reserve(job, bytes, options_.max_bytes); }
-
-void ChunkStore::pin(std::string_view job, std::span<const std::string> keys) {
+void ChunkStore::claim(std::string_view job, std::uint64_t bytes, std::span<const std::string> keys) {
   for (const std::string& key : keys) {
     check_key(key);
   }
-  jobs_.pin(job, keys);
+  {
+    const std::lock_guard lock(claims_mutex_);
+    claims_.emplace(job);
+  }
+  jobs_.claim(job, bytes, keys, options_.max_bytes, idle_before());
 }
 
-void ChunkStore::unpin(std::string_view job) { jobs_.unpin(job); }
+void ChunkStore::leave_claim(std::string_view job) {
+  const std::lock_guard lock(claims_mutex_);
+  if (const auto found = claims_.find(job); found != claims_.end()) {
+    claims_.erase(found);
+  }
+}
+
+void ChunkStore::end_claim(std::string_view job) {
+  leave_claim(job);
+  jobs_.end_claim(job);
+}
+
+void ChunkStore::unpin(std::string_view job) {
+  leave_claim(job);
+  jobs_.unpin(job);
+}
 
 std::vector<std::string> ChunkStore::open_jobs() const { return jobs_.open_jobs(); }
+
+void ChunkStore::forget(std::string_view job) {
+  for (const std::string& key : jobs_.keys_of_only(job)) {
+    remove(key);
+  }
+  leave_claim(job);
+  jobs_.remove(job);
+}
 
 std::uint64_t ChunkStore::entry_bytes(std::uint64_t num_samples) noexcept {
   return chunk_header_bytes + metadata_room_bytes + sizeof(float) * num_samples;
@@ -262,13 +330,14 @@ std::uint64_t ChunkStore::entry_bytes(std::uint64_t num_samples) noexcept {
 std::vector<ChunkStore::Entry> ChunkStore::scan() const {
   std::vector<Entry> entries;
   for (unsigned shard = 0; shard < 256; ++shard) {
-    const fs::path folder = options_.folder / shard_name(shard);
+    const std::string name = shard_name(shard);
+    const fs::path folder = options_.folder / name;
     std::error_code error;
     for (fs::directory_iterator file(folder, error), end; !error && file != end; file.increment(error)) {
       std::error_code vanished; // another process may evict meanwhile
       const std::uint64_t bytes = file->file_size(vanished);
-      const fs::file_time_type last_used = file->last_write_time(vanished);
-      if (!vanished) {
+      const Time last_used = file->last_write_time(vanished);
+      if (!vanished && is_entry(file->path(), name)) {
         entries.push_back({file->path(), bytes, last_used});
       }
     }
@@ -287,32 +356,136 @@ void ChunkStore::keep_bound() {
   if (!only_one) {
     return;
   }
-  const FileDescriptor held = jobs_.lock();
   written_since_scan_ = 0;
   std::vector<Entry> entries = scan();
+  trim(entries);
+}
+
+/// Removes what is too old or too much, and counts the others. @p entries are in no order afterwards.
+void ChunkStore::trim(std::vector<Entry>& entries) {
   std::uint64_t used_bytes = 0;
   for (const Entry& entry : entries) {
     used_bytes += entry.bytes;
   }
-  evict(std::move(entries), used_bytes);
+  const std::vector<Entry> victims = choose_victims(entries);
+  for (const Entry& victim : victims) {
+    used_bytes -= victim.bytes;
+  }
+  discard(victims);
+  used_bytes_ = used_bytes;
 }
 
-void ChunkStore::evict(std::vector<Entry> entries, std::uint64_t used_bytes) {
+std::vector<ChunkStore::Entry> ChunkStore::choose_victims(std::vector<Entry>& entries) const {
   const std::uint64_t step = options_.max_bytes / 32;
-  if (used_bytes > options_.max_bytes - step) {
-    std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.last_used < b.last_used; });
-    const std::unordered_set<std::string> pinned = jobs_.pinned_keys();
+  std::uint64_t used_bytes = 0;
+  for (const Entry& entry : entries) {
+    used_bytes += entry.bytes;
+  }
+  const bool has_too_much = used_bytes > options_.max_bytes - step;
+  const Time oldest = options_.max_age.count() > 0 ? now() - options_.max_age : Time::min();
+  std::vector<Entry> victims;
+  if (!has_too_much && std::none_of(entries.begin(), entries.end(),
+                                    [oldest](const Entry& entry) { return entry.last_used < oldest; })) {
+    return victims;
+  }
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.last_used < b.last_used; });
+  const ChunkJobs::Pins pins = jobs_.pins(idle_before());
+  const auto choose = [&](const auto& is_candidate) {
     for (const Entry& entry : entries) {
-      if (used_bytes <= options_.max_bytes - 2 * step) {
-        break;
-      }
-      if (!pinned.contains(entry.path.stem().string()) && ::unlink(entry.path.c_str()) == 0) {
+      const bool is_excess = has_too_much && used_bytes > options_.max_bytes - 2 * step;
+      if ((is_excess || entry.last_used < oldest) && is_candidate(entry.path.stem().string())) {
+        victims.push_back(entry);
         used_bytes -= entry.bytes;
-        ++evicted_;
       }
     }
+  };
+  choose([&](const std::string& key) { return !pins.busy.contains(key) && !pins.idle.contains(key); });
+  if (used_bytes > options_.max_bytes - step) {
+    choose([&](const std::string& key) { return pins.idle.contains(key) && !pins.busy.contains(key); });
   }
-  used_bytes_ = used_bytes;
+  return victims;
+}
+
+/// Removes @p victims, but for those that a job has claimed meanwhile: they are put aside first, so that whoever claims
+/// them either finds them gone or is seen here.
+void ChunkStore::discard(const std::vector<Entry>& victims) {
+  if (victims.empty()) {
+    return;
+  }
+  std::vector<std::pair<fs::path, fs::path>> aside; // where it is, where it was
+  for (const Entry& victim : victims) {
+    fs::path place = tmp_ / (victim.path.filename().string() + "." + random_token());
+    if (::rename(victim.path.c_str(), place.c_str()) == 0) { // else somebody else removes it
+      aside.emplace_back(std::move(place), victim.path);
+    }
+  }
+  const ChunkJobs::Pins pins = jobs_.pins(idle_before());
+  for (const auto& [place, entry] : aside) {
+    if (pins.busy.contains(entry.stem().string())) {
+      ::rename(place.c_str(), entry.c_str());
+    } else {
+      ::unlink(place.c_str());
+      ++evicted_;
+    }
+  }
+}
+
+/// As the file system sees it, which may be on another host.
+ChunkStore::Time ChunkStore::now() const {
+  const fs::path probe = tmp_ / random_token();
+  static_cast<void>(write_aside(probe, "now"));
+  const Time time = fs::last_write_time(probe);
+  ::unlink(probe.c_str());
+  return time;
+}
+
+ChunkStore::Time ChunkStore::idle_before() const { return now() - 3 * options_.renewal; }
+
+void ChunkStore::upkeep() {
+  renew_claims();
+  const Time present = now();
+  jobs_.end_claims_before(present - claim_lifetime);
+  remove_abandoned(present - temporary_lifetime);
+  const std::lock_guard only_one(scan_mutex_);
+  std::vector<Entry> entries = scan();
+  trim(entries);
+  jobs_.remove_past_without([this](const std::string& key) {
+    return ::access(entry_path(key, ChunkKind::audio).c_str(), F_OK) == 0 ||
+           ::access(entry_path(key, ChunkKind::tokens).c_str(), F_OK) == 0;
+  });
+}
+
+void ChunkStore::renew_claims() {
+  const std::lock_guard lock(claims_mutex_);
+  for (const std::string& job : claims_) {
+    jobs_.renew(job);
+  }
+}
+
+/// Temporary files of processes that died.
+void ChunkStore::remove_abandoned(Time oldest) const {
+  std::error_code ignored; // what stays costs space only, and the next time tries again
+  for (fs::directory_iterator entry(tmp_, ignored), end; !ignored && entry != end; entry.increment(ignored)) {
+    std::error_code vanished;
+    if (entry->last_write_time(vanished) < oldest && !vanished) {
+      fs::remove_all(entry->path(), vanished);
+    }
+  }
+}
+
+void ChunkStore::keep_up(const std::stop_token& stop) {
+  auto next_upkeep = std::chrono::steady_clock::now() + upkeep_period;
+  std::unique_lock lock(keeper_mutex_);
+  while (!keeper_wake_.wait_for(lock, stop, options_.renewal, [&stop] { return stop.stop_requested(); })) {
+    try {
+      renew_claims();
+      if (std::chrono::steady_clock::now() >= next_upkeep) {
+        next_upkeep = std::chrono::steady_clock::now() + upkeep_period;
+        upkeep();
+      }
+    } catch (const std::exception&) { // a put meets the same fault and says so
+    }
+  }
 }
 
 ChunkStoreStats ChunkStore::stats() const { return {written_, hits_, misses_, corrupt_, evicted_, used_bytes_}; }

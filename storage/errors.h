@@ -12,6 +12,12 @@ public:
   using std::runtime_error::runtime_error;
 };
 
+/// The chunk store has no room for a job as long as others are open.
+class NoRoomError : public TransientError {
+public:
+  using TransientError::TransientError;
+};
+
 /// The same call fails again until a person changes something: missing file, no permission, bad path or setting.
 class PermanentError : public std::runtime_error {
 public:

@@ -80,6 +80,9 @@ void GroupSync::sync_group(const std::vector<Waiting>& group) {
   }
   for (const std::filesystem::path& folder : folders) {
     const FileDescriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd && errno == ENOENT) {
+      continue; // somebody has removed it, and what was in it
+    }
     if (!fd) {
       throw_errno(errno, "cannot open folder", folder.string());
     }

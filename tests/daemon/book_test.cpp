@@ -9,9 +9,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <future>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <thread>
 
 namespace audiobookd::daemon {
 namespace {
@@ -116,6 +118,53 @@ TEST_F(BookTest, CorruptChunksAreRenderedAgain) {
   EXPECT_EQ(second.report.rendered, first.report.rendered);
   EXPECT_EQ(second.report.warnings, std::vector<std::string>{std::to_string(first.report.rendered) +
                                                              " stored chunks were damaged and rendered again"});
+}
+
+TEST_F(BookTest, WhatIsIntactButNotOursPoisonsNoBook) {
+  const Outcome first = render("a", request());
+  {
+    const Book book = plan_book(request().document, {}, testing::FakeRenderer());
+    storage::ChunkStore store({.folder = folder_.path() / "a", .max_bytes = 1u << 30});
+    const std::vector<float> sound(100);
+    store.put_audio(book.pieces[1].chunk_key, 24000, sound, "not JSON");
+    store.put_audio(book.pieces[2].chunk_key, 24000, sound, "[]");
+    store.put_audio(book.pieces[3].chunk_key, 24000, sound, R"({"hit_token_limit":"yes"})");
+    store.put_audio(book.pieces[4].chunk_key, 8000, sound, R"({"hit_token_limit":false})");
+    for (const std::size_t i : {5u, 6u}) {
+      store.remove(book.pieces[i].chunk_key);
+      store.put_tokens(book.pieces[i].chunk_key, std::vector<std::int32_t>{1}, i == 5 ? "{}" : "not JSON");
+    }
+  }
+  const Outcome second = render("a", request());
+  EXPECT_TRUE(first.mp3 == second.mp3);
+  EXPECT_EQ(second.report.rendered, 6u);
+}
+
+TEST_F(BookTest, ABookWaitsForRoomInTheStoreAsLongAsItHasPatience) {
+  const testing::FakeRenderer renderer;
+  const Book book = plan_book(request().document, {}, renderer);
+  storage::ChunkStore store({.folder = folder_.path() / "a", .max_bytes = 64u << 20});
+  store.claim("other", 64u << 20, {});
+  ChunkClaim impatient(store, "impatient");
+  EXPECT_THROW(impatient.take(book, renderer.info(), {}), storage::NoRoomError);
+  std::stop_source stop;
+  auto waiting = std::async(std::launch::async, [&] {
+    ChunkClaim claim(store, "waiting", std::chrono::hours(1));
+    claim.take(book, renderer.info(), stop.get_token());
+    return store.open_jobs();
+  });
+  while (std::ranges::count(store.open_jobs(), "waiting") == 0) {
+    std::this_thread::yield();
+  }
+  store.end_claim("other");
+  EXPECT_EQ(std::ranges::count(waiting.get(), "waiting"), 1);
+  store.claim("other", 64u << 20, {});
+  auto interrupted = std::async(std::launch::async, [&] {
+    ChunkClaim claim(store, "waiting", std::chrono::hours(1));
+    claim.take(book, renderer.info(), stop.get_token());
+  });
+  stop.request_stop();
+  EXPECT_THROW(interrupted.get(), Interrupted);
 }
 
 TEST_F(BookTest, TextThatReturnsInAnotherChapterIsRenderedOnceAndHeardTwice) {
