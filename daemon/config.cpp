@@ -66,7 +66,8 @@ void read_queue(ConfigSection section, QueueConfig& queue) {
   section.read("heartbeat_s", queue.heartbeat_s, 0.05, 3600);
   section.read("lease_s", queue.lease_s, 0.15, 86400);
   section.read("max_jobs", queue.max_jobs, 1, 1000);
-  section.read("extra_high_jobs", queue.extra_high_jobs, 0, 1000);
+  section.read("short_jobs", queue.short_jobs, 0, 1000);
+  section.read("short_minutes", queue.short_minutes, 0, 100'000);
   section.read("drain_seconds", queue.drain_seconds, 0, 86400);
   section.read("max_wait_s", queue.max_wait_s, 0, 31536000);
   section.read("ended_retention_days", queue.ended_retention_days, 0.001, 36500);
@@ -161,7 +162,8 @@ std::string describe(const Config& config) {
       << "\nmax_batch = " << engine.max_batch << "\nsynthesis_batch = " << engine.synthesis_batch
       << "\ngpu_memory_fraction = " << engine.gpu_memory_fraction << "\ncpu_threads = " << engine.cpu_threads
       << "\n\n[queue]\nheartbeat_s = " << queue.heartbeat_s << "\nlease_s = " << queue.lease_s
-      << "\nmax_jobs = " << queue.max_jobs << "\nextra_high_jobs = " << queue.extra_high_jobs
+      << "\nmax_jobs = " << queue.max_jobs << "\nshort_jobs = " << queue.short_jobs
+      << "\nshort_minutes = " << queue.short_minutes
       << "\ndrain_seconds = " << queue.drain_seconds << "\nmax_wait_s = " << queue.max_wait_s
       << "\nended_retention_days = " << queue.ended_retention_days << "\nidempotency_days = " << queue.idempotency_days
       << "\n\n[audio]\nvoice = " << quoted(audio.voice) << "\nbitrate_kbps = " << audio.mp3.bitrate_kbps

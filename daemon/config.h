@@ -38,8 +38,9 @@ struct PathConfig {
 struct QueueConfig {
   double heartbeat_s = 5;
   double lease_s = 30;
-  int max_jobs = 8;                 ///< open at once
-  int extra_high_jobs = 4;          ///< besides these, of the queue "high"
+  int max_jobs = 8;                 ///< open at once, of any length
+  int short_jobs = 8;               ///< besides these, short ones
+  int short_minutes = 10;           ///< of audio: a short job
   double drain_seconds = 60;        ///< for work in flight when the daemon is told to stop
   double max_wait_s = 3600;         ///< in a lower queue, before a job goes before all queues; 0: for ever
   double ended_retention_days = 30; ///< of records of done and cancelled jobs

@@ -73,7 +73,8 @@ std::chrono::seconds seconds_of_days(double days) { return std::chrono::seconds(
 
 daemon::ServiceLimits limits_of(const daemon::Config& config) {
   return {.max_jobs = config.queue.max_jobs,
-          .extra_high_jobs = config.queue.extra_high_jobs,
+          .short_jobs = config.queue.short_jobs,
+          .short_length = std::chrono::minutes(config.queue.short_minutes),
           .drain = milliseconds(config.queue.drain_seconds)};
 }
 

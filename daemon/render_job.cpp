@@ -25,6 +25,12 @@ constexpr int interactive_priority = -1;
 /// The queue said that the job is not ours any more.
 class LeaseGone : public std::exception {};
 
+/// The job is longer than there is room for.
+struct TooLong : std::exception {
+  explicit TooLong(double predicted_seconds) : seconds(predicted_seconds) {}
+  double seconds;
+};
+
 std::string short_result(const char* field) { return nlohmann::json{{field, true}}.dump(); }
 
 std::string exists_message(const std::string& output) {
@@ -81,8 +87,9 @@ void check_model(const jobs::Job& job, const engine::EngineInfo& info) {
 
 } // namespace
 
-RenderJob::RenderJob(jobs::ClaimedJob job, const JobSurroundings& surroundings)
-    : claimed_(std::move(job)), with_(surroundings), claim_(surroundings.studio.store, claimed_.job.id, room_patience),
+RenderJob::RenderJob(jobs::ClaimedJob job, const JobSurroundings& surroundings, double most_seconds)
+    : claimed_(std::move(job)), with_(surroundings), most_seconds_(most_seconds),
+      claim_(surroundings.studio.store, claimed_.job.id, room_patience),
       thread_([this] { run(); }) {}
 
 RenderJob::~RenderJob() = default;
@@ -128,6 +135,8 @@ void RenderJob::run() {
     fail(error.what(), crash);
   } catch (const Interrupted&) {
     give_back();
+  } catch (const TooLong& job) {
+    give_back_as_long(job.seconds);
   } catch (const jobs::QueueUnavailable& error) {
     claim_.leave();
     spdlog::error("job {}: left to its lease, the queue does not answer: {}", id, error.what());
@@ -178,10 +187,29 @@ jobs::Document RenderJob::read_document() const {
   return jobs::parse_document(with_.storage.read_input(job.input, limits.max_bytes), job.input, limits);
 }
 
+/// What is said is what makes it long: neither pauses nor what the chunk store has already are counted.
+void RenderJob::check_length(const jobs::Document& document) const {
+  if (most_seconds_ == std::numeric_limits<double>::infinity()) {
+    return;
+  }
+  const Renderer& renderer = with_.studio.renderer;
+  double tokens = 0;
+  for (const jobs::Chapter& chapter : document.chapters) {
+    for (const jobs::Paragraph& paragraph : chapter.paragraphs) {
+      tokens += renderer.predict_tokens(paragraph.text);
+    }
+  }
+  const double seconds = tokens / renderer.info().tokens_per_second;
+  if (seconds > most_seconds_) {
+    throw TooLong(seconds);
+  }
+}
+
 BookRequest RenderJob::make_request() const {
   const jobs::Job& job = claimed_.job;
   BookRequest request;
   request.document = read_document();
+  check_length(request.document);
   request.options = {.language = job.language,
                      .params = job.params,
                      .pauses = merge(job.pauses, with_.defaults.pauses),
@@ -227,6 +255,7 @@ bool RenderJob::was_published_before() const {
 void RenderJob::publish(storage::Publication& publication, const std::string& fingerprint, const BookReport& report) {
   const jobs::Lease& lease = claimed_.lease;
   require_held(patiently([&] { return with_.queue.begin_commit(lease, fingerprint); }));
+  publishing_ = true;
   const auto still_mine = [&] {
     return !abandoned_ &&
            patiently([&] { return with_.queue.heartbeat(lease, {.fraction = 1}); }) == jobs::LeaseState::held;
@@ -272,6 +301,16 @@ void RenderJob::give_back() {
   try {
     patiently([&] { return with_.queue.release(claimed_.lease); });
     spdlog::info("job {}: released", id);
+  } catch (const std::exception& error) {
+    spdlog::error("job {}: left to its lease, the queue was not told: {}", id, error.what());
+  }
+}
+
+void RenderJob::give_back_as_long(double seconds) {
+  const std::string& id = claimed_.job.id;
+  try {
+    patiently([&] { return with_.queue.release_as_long(claimed_.lease); });
+    spdlog::info("job {}: about {:.0f} minutes long, waits for a place of a long job", id, seconds / 60);
   } catch (const std::exception& error) {
     spdlog::error("job {}: left to its lease, the queue was not told: {}", id, error.what());
   }

@@ -16,6 +16,7 @@
 #include <condition_variable>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <stop_token>
@@ -44,8 +45,9 @@ struct JobSurroundings {
 
 class RenderJob {
 public:
-  /// Starts at once.
-  RenderJob(jobs::ClaimedJob job, const JobSurroundings& surroundings);
+  /// Starts at once. @param most_seconds of audio: a job that is expected to be longer is given back as long.
+  RenderJob(jobs::ClaimedJob job, const JobSurroundings& surroundings,
+            double most_seconds = std::numeric_limits<double>::infinity());
   /// Waits until the job is over.
   ~RenderJob();
   RenderJob(const RenderJob&) = delete;
@@ -60,6 +62,8 @@ public:
   [[nodiscard]] bool is_over() const noexcept { return over_; }
   [[nodiscard]] jobs::Progress progress();
   [[nodiscard]] const jobs::Lease& lease() const noexcept { return claimed_.lease; }
+  /// From the moment in which a cancellation comes too late.
+  [[nodiscard]] bool is_publishing() const noexcept { return publishing_; }
 
 private:
   void run();
@@ -72,17 +76,21 @@ private:
   void complete(const std::string& result);
   void fail(const std::string& error, jobs::FailureKind kind);
   void give_back();
+  void give_back_as_long(double seconds);
+  void check_length(const jobs::Document& document) const;
   void require_held(jobs::LeaseState state) const;
   template <typename Call>
   auto patiently(Call call);
 
   const jobs::ClaimedJob claimed_;
   const JobSurroundings& with_;
+  const double most_seconds_;
   const std::shared_ptr<BookProgress> progress_ = std::make_shared<BookProgress>();
   Eta eta_;
   ChunkClaim claim_;
   std::stop_source stop_;
   std::atomic<bool> abandoned_{false};
+  std::atomic<bool> publishing_{false};
   std::atomic<bool> over_{false};
   std::mutex mutex_; // of wake_
   std::condition_variable_any wake_;

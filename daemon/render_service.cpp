@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -31,8 +32,9 @@ std::string host_name() {
 } // namespace
 
 RenderService::RenderService(const ServiceParts& parts, const ServiceSettings& settings)
-    : parts_(parts), heartbeat_(settings.heartbeat), max_jobs_(settings.limits.max_jobs),
-      extra_high_jobs_(settings.limits.extra_high_jobs), drain_(settings.limits.drain),
+    : parts_(parts), heartbeat_(settings.heartbeat), hang_(settings.hang), max_jobs_(settings.limits.max_jobs),
+      short_jobs_(settings.limits.short_jobs), short_length_(settings.limits.short_length),
+      drain_(settings.limits.drain),
       pool_(parts.renderer, parts.store, pool_options(parts.renderer.info())),
       surroundings_{.queue = parts.queue,
                     .studio = {parts.renderer, pool_, parts.store, parts.encoders},
@@ -44,7 +46,8 @@ RenderService::RenderService(const ServiceParts& parts, const ServiceSettings& s
 
 void RenderService::set_limits(const ServiceLimits& limits) {
   max_jobs_ = limits.max_jobs;
-  extra_high_jobs_ = limits.extra_high_jobs;
+  short_jobs_ = limits.short_jobs;
+  short_length_ = limits.short_length;
   drain_ = limits.drain;
 }
 
@@ -57,6 +60,7 @@ void RenderService::run(std::stop_token stop) {
     failure = std::current_exception();
   }
   drain();
+  release_hanging_jobs();
   open_jobs_.clear();
   say_goodbye();
   engine_.rethrow_failure();
@@ -134,20 +138,45 @@ bool RenderService::is_open(const std::string& id) const {
 }
 
 void RenderService::claim_jobs(const std::stop_token& stop) {
-  const auto claim_up_to = [&](int most, std::string_view lowest) {
-    while (!stop.stop_requested() && !engine_.has_ended() && !drained_ && std::ssize(open_jobs_) < most) {
-      auto claimed = parts_.queue.claim(lowest);
-      if (!claimed) {
-        return;
-      }
-      open_jobs_.push_back({std::make_unique<RenderJob>(std::move(*claimed), surroundings_)});
+  for (const auto& [place, places] : {std::pair(Place::any_length, max_jobs_.load()),
+                                      std::pair(Place::short_only, short_jobs_.load())}) {
+    while (!stop.stop_requested() && !engine_.has_ended() && !drained_ && claim_one(place, places)) {
     }
-  };
-  const auto& queues = jobs::QueueCounts::names;
-  claim_up_to(max_jobs_, queues.back());
-  if (std::ssize(open_jobs_) >= max_jobs_) {
-    claim_up_to(max_jobs_ + extra_high_jobs_, queues.front());
   }
+}
+
+/// @return whether there was room and a job for it.
+bool RenderService::claim_one(Place place, int places) {
+  const auto& queues = jobs::QueueCounts::names;
+  const auto rank = lowest_rank_with_room(place, places);
+  if (!rank) {
+    return false;
+  }
+  const bool is_short = place == Place::short_only;
+  auto claimed = is_short ? parts_.queue.claim_short(queues[*rank]) : parts_.queue.claim(queues[*rank]);
+  if (!claimed) {
+    return false;
+  }
+  const std::size_t own_rank =
+      claimed->overdue ? 0 : static_cast<std::size_t>(std::ranges::find(queues, claimed->queue) - queues.begin());
+  constexpr double no_limit = std::numeric_limits<double>::infinity();
+  const double most_seconds = is_short ? std::chrono::duration<double>(short_length_.load()).count() : no_limit;
+  open_jobs_.push_back(
+      {std::make_unique<RenderJob>(std::move(*claimed), surroundings_, most_seconds), place, own_rank});
+  return true;
+}
+
+/// Of the queues from which a job would find a place: those below do not count.
+std::optional<std::size_t> RenderService::lowest_rank_with_room(Place place, int places) const {
+  std::optional<std::size_t> lowest;
+  for (std::size_t rank = 0; rank < jobs::QueueCounts::names.size(); ++rank) {
+    const auto taken = std::ranges::count_if(
+        open_jobs_, [&](const OpenJob& open) { return open.place == place && open.rank <= rank; });
+    if (taken < places) {
+      lowest = rank;
+    }
+  }
+  return lowest;
 }
 
 void RenderService::heartbeat_when_due() {
@@ -239,6 +268,38 @@ void RenderService::await_open_jobs(Clock::time_point deadline) {
   }
 }
 
+/// A thread that hangs in its storage must not keep the daemon from ending in an orderly way for everything else.
+void RenderService::release_hanging_jobs() {
+  const auto is_over = [](const OpenJob& open) { return open.job->is_over(); };
+  {
+    std::unique_lock lock(mutex_);
+    if (changed_.wait_for(lock, hang_, [&] { return std::ranges::all_of(open_jobs_, is_over); })) {
+      return;
+    }
+  }
+  for (const OpenJob& open : open_jobs_) {
+    if (open.job->is_over()) {
+      continue;
+    }
+    const jobs::Lease& lease = open.job->lease();
+    spdlog::critical("job {}: its thread hangs, probably in its input or output", lease.id);
+    try {
+      if (!open.job->is_publishing()) { // else its output may appear any moment: left to its lease
+        parts_.queue.release(lease);
+      }
+    } catch (const std::exception& error) {
+      spdlog::error("job {}: left to its lease, the queue was not told: {}", lease.id, error.what());
+    }
+  }
+  say_goodbye();
+  try {
+    parts_.store.sync();
+  } catch (const std::exception& error) {
+    spdlog::error("chunk store: {}", error.what());
+  }
+  parts_.give_up();
+}
+
 void RenderService::say_goodbye() {
   try {
     parts_.queue.retire();
@@ -265,7 +326,8 @@ std::string RenderService::describe_worker() const {
   return nlohmann::json{{"host", host_name()},       {"pid", getpid()},
                         {"model", info.model},       {"device", info.device},
                         {"dtype", info.dtype},       {"synthetic", info.synthetic},
-                        {"jobs", open_jobs_.size()}, {"max_jobs", max_jobs_.load()}}
+                        {"jobs", open_jobs_.size()}, {"max_jobs", max_jobs_.load()},
+                        {"short_jobs", short_jobs_.load()}}
       .dump();
 }
 

@@ -18,9 +18,12 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -28,9 +31,15 @@
 namespace audiobookd::daemon {
 
 /// What can change while the service runs.
+///
+/// Places. A job needs one as long as it is open. max_jobs places are for jobs of any length; when they are taken, the
+/// daemon goes on through the queue with the others, which only short jobs keep: a long one is given back, without an
+/// attempt, and waits for a place of the first kind here or elsewhere. Whoever holds a place from a lower queue does not
+/// count: jobs of the queue "high" find as many places as if no others were open.
 struct ServiceLimits {
-  int max_jobs = 8;                        ///< open at once
-  int extra_high_jobs = 4;                 ///< besides these, of the queue "high"
+  int max_jobs = 8;                        ///< of any length, in each queue and those above
+  int short_jobs = 8;                      ///< besides these, short ones
+  std::chrono::minutes short_length{10};   ///< of audio at most: a short job
   std::chrono::milliseconds drain{60'000}; ///< for work in flight when told to stop
 };
 
@@ -46,11 +55,15 @@ struct ServiceParts {
   const ClipVoices& clips;
   ServiceManager& manager;
   storage::WorkerPool& encoders;
+  /// Called at the end of run() if a job's thread still hangs, say in a file system that does not answer: ends the
+  /// process, as nothing else can. Everything that can be told to the queue has been.
+  std::function<void()> give_up = [] { std::_Exit(1); };
 };
 
 struct ServiceSettings {
   JobDefaults defaults;
   std::chrono::milliseconds heartbeat{5'000};
+  std::chrono::milliseconds hang{10'000}; ///< how long a job's thread may take to end after it was told to
   ServiceLimits limits;
 };
 
@@ -70,8 +83,11 @@ public:
 
 private:
   using Clock = std::chrono::steady_clock;
+  enum class Place { any_length, short_only };
   struct OpenJob {
     std::unique_ptr<RenderJob> job;
+    Place place = Place::any_length;
+    std::size_t rank = 0; ///< of its queue: index of QueueCounts::names
     double fraction = 0; ///< done, at the last heartbeat
     int logged_tenths = 0;
   };
@@ -81,6 +97,8 @@ private:
   void wait_for_queue(const std::string& why, std::stop_token stop);
   void maintain_queue();
   void claim_jobs(const std::stop_token& stop);
+  bool claim_one(Place place, int places);
+  [[nodiscard]] std::optional<std::size_t> lowest_rank_with_room(Place place, int places) const;
   void heartbeat_when_due();
   void heartbeat(OpenJob& open);
   [[nodiscard]] bool is_open(const std::string& id) const;
@@ -89,14 +107,17 @@ private:
   void drain();
   void notify_changed();
   void await_open_jobs(Clock::time_point deadline);
+  void release_hanging_jobs();
   void say_goodbye();
   [[nodiscard]] std::string describe_progress() const;
   [[nodiscard]] std::string describe_worker() const;
 
   const ServiceParts parts_;
   const std::chrono::milliseconds heartbeat_;
+  const std::chrono::milliseconds hang_;
   std::atomic<int> max_jobs_;
-  std::atomic<int> extra_high_jobs_;
+  std::atomic<int> short_jobs_;
+  std::atomic<std::chrono::minutes> short_length_;
   std::atomic<std::chrono::milliseconds> drain_;
   UtterancePool pool_;
   const JobSurroundings surroundings_;

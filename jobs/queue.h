@@ -141,6 +141,9 @@ public:
   virtual std::optional<ClaimedJob> claim(std::string_view lowest) = 0;
   std::optional<ClaimedJob> claim() { return claim(QueueCounts::names.back()); }
 
+  /// As claim(), for a worker that has room for a short job only: passes over those known to be long.
+  virtual std::optional<ClaimedJob> claim_short(std::string_view lowest) = 0;
+
   /// Keeps the lease and tells users how far it is. Call every heartbeat period, for each lease.
   virtual LeaseState heartbeat(const Lease& lease, const Progress& progress) = 0;
 
@@ -159,6 +162,10 @@ public:
   /// Gives the job back unfinished, to be claimed again at once by anyone. Uses up no attempt.
   /// @return held if it was ours (it no longer is), cancelled if a user had cancelled it.
   virtual LeaseState release(const Lease& lease) = 0;
+
+  /// As release(), for a job of claim_short() that is long, as it turned out: from now on it waits for a worker with room
+  /// for it, in its turn.
+  virtual LeaseState release_as_long(const Lease& lease) = 0;
 
   /// Takes jobs away from workers that are silent for longer than the lease. Does nothing for one lease time after
   /// each (re)connect, because leases also age while the queue itself is down. Call every second or so.

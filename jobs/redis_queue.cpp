@@ -45,10 +45,10 @@ RedisQueueSettings checked(RedisQueueSettings settings) {
   const bool is_version_queue = settings.worker.size() > 1 && settings.worker[0] == 'v' &&
                                 std::all_of(settings.worker.begin() + 1, settings.worker.end(), is_digit);
   if (!is_valid_job_id(settings.worker) || is_version_queue || settings.worker == "released" ||
-      settings.worker == "suspect" || settings.worker == "parked")
+      settings.worker == "long" || settings.worker == "suspect" || settings.worker == "parked")
     throw QueueError("worker name \"" + settings.worker +
                      "\" is not allowed: expected [A-Za-z0-9_.-]{1,128}, and not "
-                     "one of the protocol's own (released, suspect, parked, v2, ...)");
+                     "one of the protocol's own (released, long, suspect, parked, v2, ...)");
   if (settings.heartbeat.count() <= 0 || settings.lease < 3 * settings.heartbeat)
     throw QueueError("lease of " + std::to_string(settings.lease.count()) +
                      " ms: expected at least three times the "
@@ -210,7 +210,11 @@ bool RedisQueue::runs_suspect() const {
   return std::any_of(held_.begin(), held_.end(), [](const auto& lease) { return lease.second; });
 }
 
-std::optional<ClaimedJob> RedisQueue::claim(std::string_view lowest) {
+std::optional<ClaimedJob> RedisQueue::claim(std::string_view lowest) { return claim(lowest, "0"); }
+
+std::optional<ClaimedJob> RedisQueue::claim_short(std::string_view lowest) { return claim(lowest, "1"); }
+
+std::optional<ClaimedJob> RedisQueue::claim(std::string_view lowest, std::string_view only_short) {
   const std::lock_guard lock(mutex_);
   if (runs_suspect())
     return std::nullopt;
@@ -220,7 +224,8 @@ std::optional<ClaimedJob> RedisQueue::claim(std::string_view lowest) {
     const RedisValue reply =
         run(scripts::claim, {settings_.worker, claim_token_, std::to_string(job_version), number(settings_.lease),
                              held_.empty() ? "1" : "0", number(settings_.suspect_patience),
-                             number(settings_.ended_retention), std::string(lowest), number(settings_.max_wait)});
+                             number(settings_.ended_retention), std::string(lowest), number(settings_.max_wait),
+                             std::string(only_short)});
     const std::string token = std::exchange(claim_token_, "");
     const std::string& answer = reply.at(0).text;
     if (answer == "intake")
@@ -293,10 +298,14 @@ std::string RedisQueue::fail_lease(const Lease& lease, std::string_view error, F
   return reply.text;
 }
 
-LeaseState RedisQueue::release(const Lease& lease) {
+LeaseState RedisQueue::release(const Lease& lease) { return release(lease, "0"); }
+
+LeaseState RedisQueue::release_as_long(const Lease& lease) { return release(lease, "1"); }
+
+LeaseState RedisQueue::release(const Lease& lease, std::string_view is_long) {
   const std::lock_guard lock(mutex_);
-  const RedisValue reply =
-      run(scripts::release, {lease.id, lease.owner, lease.token, number(settings_.ended_retention)});
+  const RedisValue reply = run(scripts::release, {lease.id, lease.owner, lease.token, number(settings_.ended_retention),
+                                                  std::string(is_long)});
   held_.erase(lease.token);
   return to_lease_state(reply);
 }

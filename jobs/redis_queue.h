@@ -51,11 +51,13 @@ public:
   std::vector<IntakeReport> intake() override;
   using Queue::claim;
   std::optional<ClaimedJob> claim(std::string_view lowest) override;
+  std::optional<ClaimedJob> claim_short(std::string_view lowest) override;
   LeaseState heartbeat(const Lease& lease, const Progress& progress) override;
   LeaseState begin_commit(const Lease& lease, std::string_view fingerprint) override;
   LeaseState complete(const Lease& lease, std::string_view result_json) override;
   FailureOutcome fail(const Lease& lease, std::string_view error, FailureKind kind) override;
   LeaseState release(const Lease& lease) override;
+  LeaseState release_as_long(const Lease& lease) override;
   std::vector<ReclaimReport> reclaim() override;
   std::size_t promote() override;
   std::vector<ControlReport> poll_control() override;
@@ -67,6 +69,8 @@ public:
   QueueCounts counts() override;
 
 private:
+  std::optional<ClaimedJob> claim(std::string_view lowest, std::string_view only_short);
+  LeaseState release(const Lease& lease, std::string_view is_long);
   // All of these need mutex_ to be held.
   std::vector<std::string> prepare();
   void check_protocol();

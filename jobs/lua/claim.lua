@@ -1,5 +1,5 @@
 -- CLAIM: leases the next job, in strict priority order, to one worker.
-local owner, token, known_v, lease_ms, is_idle, patience_ms, retention_s, lowest, max_wait_ms = unpack(ARGV)
+local owner, token, known_v, lease_ms, is_idle, patience_ms, retention_s, lowest, max_wait_ms, only_short = unpack(ARGV)
 known_v, lease_ms, patience_ms = tonumber(known_v), tonumber(lease_ms), tonumber(patience_ms)
 max_wait_ms = tonumber(max_wait_ms or '0')
 
@@ -44,6 +44,7 @@ local function admit(queue, entry)
   end
   if redis.call('ZSCORE', key('delayed'), id) then return assign(job, 'parked', '86400000') end
   if tonumber(job.v) > known_v then return assign(job, 'v' .. job.v, '86400000') end
+  if job.long == '1' and only_short == '1' then return assign(job, 'long', '86400000') end
   if job.suspect == '1' and is_idle == '0' then return assign(job, 'suspect', '86400000') end
   return lease(id, job, '0')
 end
@@ -76,6 +77,7 @@ local function next_of(queue)
   if is_idle == '1' then sources[1] = 'suspect' end
   for v = known_v, 2, -1 do sources[#sources + 1] = 'v' .. v end
   sources[#sources + 1] = 'released'
+  if only_short ~= '1' then sources[#sources + 1] = 'long' end
   for _ = 1, 1000 do
     local entry
     for _, consumer in ipairs(sources) do
@@ -100,7 +102,7 @@ local function overdue_of(queue)
       redis.call('ZREM', key('ready:' .. queue), id) -- its record was deleted by hand
     elseif job.suspect == '1' and is_idle == '0' then
       if must_empty_itself(queue) then return 'suspects' end
-    elseif tonumber(job.v) <= known_v then
+    elseif tonumber(job.v) <= known_v and not (job.long == '1' and only_short == '1') then
       return id, job
     end
   end

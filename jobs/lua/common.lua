@@ -16,7 +16,8 @@ local function text(number) return string.format('%.0f', number) end
 
 -- Consumers that are no workers: their pending entries wait to be leased.
 local function is_worker(consumer)
-  return consumer ~= 'released' and consumer ~= 'suspect' and consumer ~= 'parked' and not consumer:find('^v%d+$')
+  local is_place = consumer == 'released' or consumer == 'long' or consumer == 'suspect' or consumer == 'parked'
+  return not is_place and not consumer:find('^v%d+$')
 end
 
 -- Field-value list to table.

@@ -1,5 +1,5 @@
 -- RELEASE: a worker gives a job back unfinished, without blame. Repeating it changes nothing.
-local id, owner, token, retention_s = unpack(ARGV)
+local id, owner, token, retention_s, is_long = unpack(ARGV)
 local job = load_job(id)
 if not owns(job, owner, token) then return 'lost' end
 if job.state == 'queued' then return 'held' end
@@ -10,4 +10,9 @@ if job.cancel == '1' then
   return 'cancelled'
 end
 requeue(id, job, 'released by ' .. owner)
+if is_long == '1' then -- it was only looked at, and goes on waiting
+  local since = job.ready_at or text(now)
+  change(id, 'long', '1', 'ready_at', since)
+  redis.call('ZADD', key('ready:' .. job.queue), since, id)
+end
 return 'held'

@@ -254,12 +254,17 @@ std::vector<jobs::IntakeReport> FakeQueue::intake() {
   return {};
 }
 
-std::optional<jobs::ClaimedJob> FakeQueue::claim(std::string_view lowest) {
+std::optional<jobs::ClaimedJob> FakeQueue::claim(std::string_view lowest) { return claim(lowest, false); }
+
+std::optional<jobs::ClaimedJob> FakeQueue::claim_short(std::string_view lowest) { return claim(lowest, true); }
+
+std::optional<jobs::ClaimedJob> FakeQueue::claim(std::string_view lowest, bool only_short) {
   const std::lock_guard lock(mutex_);
   check_available();
   for (auto& [id, record] : records_) {
     const auto rank = [](std::string_view queue) { return std::ranges::find(jobs::QueueCounts::names, queue); };
-    if (record.state == "queued" && record.releases == 0 && rank(record.queue) <= rank(lowest)) {
+    if (record.state == "queued" && record.releases == 0 && rank(record.queue) <= rank(lowest) &&
+        !(only_short && record.is_long)) {
       record.state = "running";
       record.token = id + "-" + std::to_string(++record.attempts);
       changed_.notify_all();
@@ -303,7 +308,10 @@ jobs::LeaseState FakeQueue::begin_commit(const jobs::Lease& lease, std::string_v
 }
 
 jobs::LeaseState FakeQueue::complete(const jobs::Lease& lease, std::string_view result_json) {
-  return move(lease, "done", [&](Record& record) { record.result = result_json; });
+  return move(lease, "done", [&](Record& record) {
+    record.result = result_json;
+    record.completed_as = ++completed_;
+  });
 }
 
 jobs::FailureOutcome FakeQueue::fail(const jobs::Lease& lease, std::string_view error, jobs::FailureKind kind) {
@@ -328,6 +336,14 @@ jobs::FailureOutcome FakeQueue::fail(const jobs::Lease& lease, std::string_view 
 jobs::LeaseState FakeQueue::release(const jobs::Lease& lease) {
   return move(lease, "queued", [](Record& record) {
     ++record.releases;
+    --record.attempts;
+    record.token.clear();
+  });
+}
+
+jobs::LeaseState FakeQueue::release_as_long(const jobs::Lease& lease) {
+  return move(lease, "queued", [](Record& record) {
+    record.is_long = true;
     --record.attempts;
     record.token.clear();
   });

@@ -112,6 +112,8 @@ public:
     int releases = 0;
     int heartbeats = 0;
     bool cancel_requested = false;
+    bool is_long = false; ///< and known to be
+    int completed_as = 0; ///< the first, the second, …
     bool blamed = false; ///< its device failed under it
   };
 
@@ -135,11 +137,13 @@ public:
   std::vector<jobs::IntakeReport> intake() override;
   using Queue::claim;
   std::optional<jobs::ClaimedJob> claim(std::string_view lowest) override;
+  std::optional<jobs::ClaimedJob> claim_short(std::string_view lowest) override;
   jobs::LeaseState heartbeat(const jobs::Lease& lease, const jobs::Progress& progress) override;
   jobs::LeaseState begin_commit(const jobs::Lease& lease, std::string_view fingerprint) override;
   jobs::LeaseState complete(const jobs::Lease& lease, std::string_view result_json) override;
   jobs::FailureOutcome fail(const jobs::Lease& lease, std::string_view error, jobs::FailureKind kind) override;
   jobs::LeaseState release(const jobs::Lease& lease) override;
+  jobs::LeaseState release_as_long(const jobs::Lease& lease) override;
   std::vector<jobs::ReclaimReport> reclaim() override;
   std::size_t promote() override;
   std::vector<jobs::ControlReport> poll_control() override;
@@ -151,6 +155,7 @@ public:
   jobs::QueueCounts counts() override;
 
 private:
+  std::optional<jobs::ClaimedJob> claim(std::string_view lowest, bool only_short);
   void check_available();
   jobs::LeaseState move(const jobs::Lease& lease, const std::string& state, const std::function<void(Record&)>& change);
 
@@ -159,6 +164,7 @@ private:
   std::map<std::string, Record> records_;
   std::size_t new_entries_ = 0;
   std::size_t refused_ = 0;
+  int completed_ = 0;
   std::vector<std::string> purged_;
   jobs::WorkerOrder order_ = jobs::WorkerOrder::work;
   bool unavailable_ = false;

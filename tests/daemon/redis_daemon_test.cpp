@@ -74,8 +74,8 @@ protected:
 
   [[nodiscard]] std::unique_ptr<testing::Process> start(const std::string& name,
                                                         const std::map<std::string, std::string>& environment = {}) {
-    return std::make_unique<testing::Process>(std::vector<std::string>{"--config", configure(name).string()},
-                                              environment, log_);
+    return std::make_unique<testing::Process>(
+        std::vector<std::string>{"--config", configure(name, queue_keys_).string()}, environment, log_);
   }
 
   [[nodiscard]] bool has_logged(const std::string& text) const {
@@ -106,10 +106,20 @@ protected:
     return keys;
   }
 
+  /// How many entries with @p extension there are.
+  [[nodiscard]] std::ptrdiff_t stored(const std::string& name, const std::string& extension) const {
+    std::ptrdiff_t count = 0;
+    for (const auto& entry : fs::recursive_directory_iterator(folder_.path() / name)) {
+      count += entry.path().extension() == extension ? 1 : 0;
+    }
+    return count;
+  }
+
   [[nodiscard]] fs::path output(const std::string& name) const { return folder_.path() / "files" / name; }
 
   testing::TemporaryFolder folder_;
   fs::path checkpoint_ = testing::tiny_checkpoint(); ///< empty: the embedded voice
+  std::string queue_keys_;                           ///< further lines of section [queue]
   const fs::path log_ = folder_.path() / "log";
 };
 
@@ -305,6 +315,78 @@ TEST_F(RedisDaemon, PeriodsOfTheConfigurationReachTheQueue) {
   EXPECT_TRUE(record > 0 && record <= 864) << record;
   const std::int64_t key = admin.command({"TTL", "tts:idem:once"}).integer;
   EXPECT_TRUE(key > 0 && key <= 432) << key;
+TEST_F(RedisDaemon, WhenThereIsNoTimeToFinishTokensAreKeptAndNoAttemptIsCounted) {
+  queue_keys_ = "drain_seconds = 0\n";
+  auto daemon = start("chunks");
+  enqueue("tale", short_book(), "tale.mp3");
+  ASSERT_TRUE(jobs::eventually([&] { return fs::exists(folder_.path() / "chunks") && stored("chunks", ".tokens") > 0; }))
+      << testing::read_file(log_);
+  EXPECT_EQ(daemon->end(SIGTERM), 0);
+  EXPECT_EQ(state("tale"), "queued");
+  EXPECT_EQ(field("tale", "attempts"), "0");
+  const std::size_t audio = stored_keys("chunks").size();
+  ASSERT_GT(stored("chunks", ".tokens"), 0) << "decoded and not yet sound";
+  daemon = start("chunks");
+  EXPECT_EQ(result_when_done("tale").at("reused").get<std::size_t>(), audio);
+  EXPECT_EQ(stored("chunks", ".tokens"), 0);
+  EXPECT_EQ(daemon->end(SIGTERM), 0);
+}
+
+TEST_F(RedisDaemon, AfterOneParagraphWasChangedThatParagraphIsRendered) {
+  const auto daemon = start("chunks");
+  enqueue("first", short_book(), "first.mp3");
+  result_when_done("first");
+  std::string text = short_book();
+  const std::string old = "The keeper climbed up 17 steps again.";
+  text.replace(text.find(old), old.size(), "This time he took the lift, and he was not ashamed of it.");
+  enqueue("second", text, "second.mp3");
+  const nlohmann::json second = result_when_done("second");
+  EXPECT_EQ(second.at("rendered"), 1);
+  EXPECT_EQ(second.at("reused"), 30);
+  EXPECT_EQ(daemon->end(SIGTERM), 0);
+}
+
+TEST_F(RedisDaemon, AShortJobBehindMoreNovelsThanPlacesIsDoneBeforeThem) {
+  queue_keys_ = "max_jobs = 2\nshort_jobs = 1\nshort_minutes = 1\ndrain_seconds = 0\n";
+  std::string novel;
+  for (int i = 0; i < 20; ++i) {
+    novel += short_book();
+  }
+  for (const char* id : {"novel-1", "novel-2", "novel-3", "novel-4"}) {
+    enqueue(id, novel, std::string(id) + ".mp3");
+  }
+  const auto daemon = start("chunks");
+  ASSERT_TRUE(jobs::eventually([&] { return state("novel-2") == "running"; })) << testing::read_file(log_);
+  enqueue("story", "Only one sentence is read here.\n", "story.mp3");
+  result_when_done("story");
+  for (const char* id : {"novel-1", "novel-2"}) {
+    EXPECT_EQ(state(id), "running") << id;
+  }
+  for (const char* id : {"novel-3", "novel-4"}) {
+    EXPECT_EQ(state(id), "queued") << id;
+    EXPECT_EQ(field(id, "long"), "1") << id;
+    EXPECT_EQ(field(id, "attempts"), "0") << id;
+  }
+  EXPECT_EQ(daemon->end(SIGTERM), 0);
+}
+
+TEST_F(RedisDaemon, OfThirtyJobsOneWhoseTargetHangsHoldsUpItselfAlone) {
+  queue_keys_ = "max_jobs = 3\nshort_jobs = 3\ndrain_seconds = 0\n";
+  const auto daemon = start("chunks", {{"LD_PRELOAD", AUDIOBOOKD_HANGING_WRITES},
+                                       {"ASAN_OPTIONS", "verify_asan_link_order=0"}});
+  enqueue("hung", "This is what nobody will ever hear.\n", "stuck.mp3");
+  for (int i = 0; i < 29; ++i) {
+    const std::string id = "job-" + std::to_string(i);
+    enqueue(id, "Sentence number " + std::to_string(i) + " is read.\n", id + ".mp3");
+  }
+  for (int i = 0; i < 29; ++i) {
+    result_when_done("job-" + std::to_string(i));
+  }
+  EXPECT_EQ(state("hung"), "running");
+  EXPECT_EQ(daemon->end(SIGTERM), 1) << "ended although a thread hangs";
+  EXPECT_TRUE(has_logged("job hung: its thread hangs")) << testing::read_file(log_);
+  EXPECT_EQ(state("hung"), "queued");
+  EXPECT_EQ(field("hung", "attempts"), "0");
 }
 
 TEST_F(RedisDaemon, ACancelledJobIsNotPublished) {

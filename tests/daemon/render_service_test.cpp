@@ -7,6 +7,7 @@
 #include <fstream>
 #include <future>
 #include <gtest/gtest.h>
+#include <optional>
 #include <spdlog/sinks/ringbuffer_sink.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
@@ -15,6 +16,69 @@ namespace audiobookd::daemon {
 namespace {
 
 using namespace std::chrono_literals;
+
+/// A place where writing the output "stuck.mp3" hangs until it is let go.
+class HangingStorage final : public storage::Storage {
+public:
+  explicit HangingStorage(const std::filesystem::path& folder) : local_({.input = folder, .output = folder}) {}
+  [[nodiscard]] std::string read_input(std::string_view name, std::uint64_t max_bytes) const override {
+    return local_.read_input(name, max_bytes);
+  }
+  [[nodiscard]] bool output_exists(std::string_view name) const override { return local_.output_exists(name); }
+  void read_output(std::string_view name, const std::function<void(std::span<const std::byte>)>& visit) const override {
+    local_.read_output(name, visit);
+  }
+  [[nodiscard]] std::unique_ptr<storage::Publication> open_output(std::string_view name) const override {
+    auto publication = local_.open_output(name);
+    return name == "stuck.mp3" ? std::make_unique<Stuck>(std::move(publication), *this) : std::move(publication);
+  }
+
+  void let_go() {
+    const std::lock_guard lock(mutex_);
+    let_go_ = true;
+    changed_.notify_all();
+  }
+  void wait_until_stuck() const {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return is_stuck_; });
+  }
+
+private:
+  class Stuck final : public storage::Publication {
+  public:
+    Stuck(std::unique_ptr<storage::Publication> target, const HangingStorage& storage)
+        : target_(std::move(target)), storage_(storage) {}
+    void append(std::span<const std::byte> bytes) override {
+      storage_.hang();
+      target_->append(bytes);
+    }
+    void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) override {
+      target_->overwrite(offset, bytes);
+    }
+    [[nodiscard]] std::uint64_t size() const noexcept override { return target_->size(); }
+    storage::PublishResult commit(storage::IfExists if_exists, const std::function<bool()>& still_mine) override {
+      return target_->commit(if_exists, still_mine);
+    }
+    [[nodiscard]] const std::string& target() const noexcept override { return target_->target(); }
+
+  private:
+    const std::unique_ptr<storage::Publication> target_;
+    const HangingStorage& storage_;
+  };
+
+  void hang() const {
+    std::unique_lock lock(mutex_);
+    is_stuck_ = true;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return let_go_; });
+  }
+
+  storage::LocalStorage local_;
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  mutable bool is_stuck_ = false; // protected by mutex_, as is the next
+  bool let_go_ = false;
+};
 
 class RenderServiceTest : public ::testing::Test {
 protected:
@@ -30,8 +94,10 @@ protected:
                                                             .storage = storage_,
                                                             .clips = clips_,
                                                             .manager = manager_,
-                                                            .encoders = encoders_},
-                                               ServiceSettings{.defaults = {}, .heartbeat = 5ms, .limits = limits});
+                                                            .encoders = encoders_,
+                                                            .give_up = [this] { give_up(); }},
+                                               ServiceSettings{
+                                                   .defaults = {}, .heartbeat = 5ms, .hang = hang_, .limits = limits});
     ended_ = std::async(std::launch::async, [this] { service_->run(stop_.get_token()); });
   }
 
@@ -41,13 +107,19 @@ protected:
     ended_.get();
   }
 
-  void add(const std::string& id, int paragraphs = 12) {
+  /// In place of the end of the process.
+  void give_up() {
+    stuck_at_the_end_ = queue_.record("stuck");
+    storage_.let_go();
+  }
+
+  void add(const std::string& id, int paragraphs = 12, const std::string& queue = "normal") {
     folder_.write("files/" + id + ".txt", testing::sample_text(paragraphs));
     jobs::Job job;
     job.id = id;
     job.input = id + ".txt";
     job.output = id + ".mp3";
-    queue_.add(job);
+    queue_.add(job, queue);
   }
 
   [[nodiscard]] bool is_published(const std::string& id) const {
@@ -59,7 +131,9 @@ protected:
   testing::FakeRenderer renderer_;
   testing::FakeQueue queue_;
   testing::FakeServiceManager manager_;
-  storage::LocalStorage storage_{{.input = (std::filesystem::create_directories(files_), files_), .output = files_}};
+  HangingStorage storage_{(std::filesystem::create_directories(files_), files_)};
+  std::chrono::milliseconds hang_ = 1h; ///< nothing hangs but where a test says so
+  std::optional<testing::FakeQueue::Record> stuck_at_the_end_;
   const std::filesystem::path decoder_ = folder_.path() / "decoder";
   ClipVoices clips_{folder_.path() / "clips", {.clip_decoder = decoder_, .checkpoint = {}}};
   storage::ChunkStore store_{{.folder = folder_.path() / "chunks", .max_bytes = 1u << 30}};
@@ -134,10 +208,10 @@ TEST_F(RenderServiceTest, NoMoreJobsAreOpenThanAllowedUntilTheLimitIsRaised) {
   renderer_.hold();
   add("a");
   add("b");
-  start({.max_jobs = 1});
+  start({.max_jobs = 1, .short_jobs = 0});
   queue_.wait_for("a", [](const auto& record) { return record.heartbeats > 3; });
   EXPECT_EQ(queue_.record("b").state, "queued");
-  service_->set_limits({.max_jobs = 2});
+  service_->set_limits({.max_jobs = 2, .short_jobs = 0});
   queue_.wait_for_state("b", "running");
   renderer_.let_go();
   queue_.wait_for_state("a", "done");
@@ -145,25 +219,100 @@ TEST_F(RenderServiceTest, NoMoreJobsAreOpenThanAllowedUntilTheLimitIsRaised) {
   stop();
 }
 
-TEST_F(RenderServiceTest, JobsOfTheHighQueueFindPlacesBesideAsManyBooksAsAllowed) {
+constexpr int long_book = 200; ///< paragraphs: about a quarter of an hour
+
+TEST_F(RenderServiceTest, JobsOfAHigherQueueFindPlacesAsIfThoseOfLowerOnesWereNotOpen) {
   renderer_.hold();
-  add("a");
-  start({.max_jobs = 1, .extra_high_jobs = 1});
-  queue_.wait_for_state("a", "running");
-  add("b");
-  for (const char* id : {"c", "d"}) {
-    add(id);
-    queue_.change(id, [](auto& record) { record.queue = "high"; });
+  add("low-1", long_book, "low");
+  add("low-2", long_book, "low");
+  start({.max_jobs = 1, .short_jobs = 0});
+  queue_.wait_for_state("low-1", "running");
+  add("normal-1", long_book);
+  add("normal-2", long_book);
+  queue_.wait_for_state("normal-1", "running");
+  add("high-1", long_book, "high");
+  add("high-2", long_book, "high");
+  queue_.wait_for_state("high-1", "running");
+  const int before = queue_.record("high-1").heartbeats;
+  queue_.wait_for("high-1", [before](const auto& record) { return record.heartbeats > before + 3; });
+  for (const char* id : {"low-2", "normal-2", "high-2"}) {
+    EXPECT_EQ(queue_.record(id).state, "queued") << id;
   }
-  queue_.wait_for_state("c", "running");
-  queue_.wait_for("a", [](const auto& record) { return record.heartbeats > 3; });
-  EXPECT_EQ(queue_.record("b").state, "queued");
-  EXPECT_EQ(queue_.record("d").state, "queued");
+  stop_.request_stop();
+  manager_.wait_for_stopping();
   renderer_.let_go();
-  for (const char* id : {"a", "b", "c", "d"}) {
-    queue_.wait_for_state(id, "done");
+  ended_.get();
+}
+
+TEST_F(RenderServiceTest, AShortJobBehindMoreNovelsThanPlacesIsDoneFirstAndTheNovelsWaitWithoutAnAttempt) {
+  for (const char* id : {"a-novel", "b-novel", "c-novel", "d-novel"}) {
+    add(id, long_book);
+  }
+  add("e-story");
+  renderer_.hold();
+  start({.max_jobs = 2, .short_jobs = 1});
+  queue_.wait_for_state("e-story", "running");
+  for (const char* id : {"c-novel", "d-novel"}) {
+    EXPECT_TRUE(queue_.record(id).is_long) << id;
+    EXPECT_EQ(queue_.record(id).attempts, 0) << id;
+  }
+  renderer_.let_go();
+  EXPECT_EQ(queue_.wait_for_state("e-story", "done").completed_as, 1);
+  for (const char* id : {"a-novel", "b-novel", "c-novel", "d-novel"}) {
+    EXPECT_EQ(queue_.wait_for_state(id, "done").attempts, 1) << id;
   }
   stop();
+}
+
+TEST_F(RenderServiceTest, WhatIsShortCanBeChangedWhileItRuns) {
+  renderer_.hold();
+  add("a-novel", long_book);
+  add("b-novel", long_book);
+  start({.max_jobs = 1, .short_jobs = 1});
+  queue_.wait_for("b-novel", [](const auto& record) { return record.is_long && record.state == "queued"; });
+  service_->set_limits({.max_jobs = 1, .short_jobs = 1, .short_length = 60min});
+  add("c-novel", long_book);
+  queue_.wait_for("c-novel", [](const auto& record) { return record.heartbeats > 3; });
+  EXPECT_FALSE(queue_.record("c-novel").is_long);
+  renderer_.let_go();
+  queue_.wait_for_state("b-novel", "done");
+  stop();
+}
+
+TEST_F(RenderServiceTest, ATargetThatHangsHoldsUpNoneOfThirtyJobsButItsOwn) {
+  add("stuck", long_book);
+  for (int i = 0; i < 29; ++i) {
+    add("job-" + std::to_string(i), 3 + i);
+  }
+  start({.max_jobs = 3, .short_jobs = 2});
+  storage_.wait_until_stuck();
+  for (int i = 0; i < 29; ++i) {
+    queue_.wait_for_state("job-" + std::to_string(i), "done");
+  }
+  const int before = queue_.record("stuck").heartbeats;
+  queue_.wait_for("stuck", [before](const auto& record) { return record.heartbeats > before + 3; });
+  EXPECT_EQ(queue_.record("stuck").state, "running");
+  storage_.let_go();
+  queue_.wait_for_state("stuck", "done");
+  stop();
+  EXPECT_FALSE(stuck_at_the_end_) << "it did not hang at the end";
+}
+
+TEST_F(RenderServiceTest, AStopReleasesAJobWhoseTargetHangsAndGivesUpItsThread) {
+  hang_ = 50ms;
+  add("stuck");
+  add("other", 40);
+  renderer_.hold();
+  start({.drain = 0ms});
+  storage_.wait_until_stuck();
+  renderer_.wait_held(4);
+  stop();
+  ASSERT_TRUE(stuck_at_the_end_);
+  EXPECT_EQ(stuck_at_the_end_->state, "queued");
+  EXPECT_EQ(stuck_at_the_end_->attempts, 0);
+  EXPECT_EQ(queue_.record("other").state, "queued");
+  EXPECT_TRUE(queue_.has_retired());
+  EXPECT_FALSE(is_published("stuck")) << "its thread found the lease gone";
 }
 
 TEST_F(RenderServiceTest, AFailedJobDoesNotDisturbTheNext) {
