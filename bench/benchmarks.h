@@ -15,6 +15,8 @@ void bench_synthesis(const Options& options);
 void bench_engine(const Options& options);
 /// The whole program: from XADD to the published MP3. Not in the engine-only build.
 void bench_book(const Options& options);
+/// The queue and the scheduling of the daemon: what jobs cost beside their rendering. Not in the engine-only build.
+void bench_queue(const Options& options);
 /// How far S3Gen's spectra with each of its inexact options are from fp32's.
 void bench_fidelity(const Options& options);
 /// The time to load a checkpoint.

@@ -3,17 +3,15 @@
 #include "bench/child_process.h"
 #include "bench/gpu.h"
 #include "bench/meter.h"
+#include "bench/private_redis.h"
 #include "bench/report.h"
 #include "bench/workload.h"
 #include "engine/device.h"
 #include "jobs/redis_connection.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cmath>
-#include <csignal>
-#include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <optional>
@@ -28,92 +26,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::chrono::seconds start_patience{15};
 constexpr std::chrono::milliseconds look_period{100}; // how soon an interrupt or a daemon's death is noticed
-
-std::atomic<bool> interrupted = false;
-
-/// Ctrl-C and a polite kill end the run through its destructors.
-void end_on_signals() {
-  for (const int number : {SIGINT, SIGTERM}) {
-    std::signal(number, [](int) { interrupted = true; });
-  }
-}
-
-void check_interrupt() {
-  if (interrupted) {
-    throw std::runtime_error("interrupted");
-  }
-}
-
-class TempFolder {
-public:
-  TempFolder() {
-    std::string name = fs::temp_directory_path() / "audiobook-bench-XXXXXX";
-    if (mkdtemp(name.data()) == nullptr) {
-      throw std::runtime_error("no folder " + name + " can be made");
-    }
-    path_ = name;
-  }
-  ~TempFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  [[nodiscard]] const fs::path& path() const { return path_; }
-
-private:
-  fs::path path_;
-};
-
-std::string file_text(const fs::path& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::string last_lines(const std::string& text) {
-  constexpr std::size_t most = 2000;
-  return text.size() > most ? text.substr(text.size() - most) : text;
-}
 
 /// A TOML or JSON string.
 std::string quoted(const std::string& text) { return Json(text).dump(); }
-
-class PrivateRedis {
-public:
-  explicit PrivateRedis(const fs::path& folder)
-      : log_(folder / "redis.log"), socket_(folder / "redis.sock"),
-        server_({"redis-server", "--port", "0", "--unixsocket", socket_, "--dir", folder, "--save", "", "--appendonly",
-                 "yes", "--maxmemory-policy", "noeviction"},
-                log_),
-        connection_(jobs::parse_redis_url(url()), {}, "audiobook-bench") {
-    const auto deadline = std::chrono::steady_clock::now() + start_patience;
-    while (!answers()) {
-      check_interrupt();
-      if (!server_.is_running() || std::chrono::steady_clock::now() > deadline) {
-        throw std::runtime_error("redis-server does not come up: " + last_lines(file_text(log_)));
-      }
-      usleep(10000); // between two looks
-    }
-  }
-  [[nodiscard]] std::string url() const { return "unix://" + socket_; }
-  [[nodiscard]] jobs::RedisConnection& connection() { return connection_; }
-
-private:
-  bool answers() {
-    try {
-      connection_.command({"PING"});
-      return true;
-    } catch (const jobs::QueueUnavailable&) {
-      return false;
-    }
-  }
-  fs::path log_;
-  std::string socket_;
-  ChildProcess server_;
-  jobs::RedisConnection connection_;
-};
 
 /// A daemon with a queue of its own, and jobs for it.
 class Service {
@@ -230,7 +146,7 @@ private:
   std::vector<Event> next_events() {
     check_interrupt();
     if (!daemon_->is_running()) {
-      throw std::runtime_error("the daemon ended; its log: " + last_lines(file_text(log())));
+      throw std::runtime_error("the daemon ended; its log: " + end_of_file(log()));
     }
     const std::string period = std::to_string(look_period.count());
     const jobs::RedisValue streams =

@@ -10,6 +10,7 @@ namespace audiobookd::bench {
 
 const char* const usage =
     "usage: audiobook-bench decode|synthesis|engine|book|fidelity|checkpoint-load --checkpoint DIR [options]\n"
+    "       audiobook-bench queue [--jobs N]\n"
     "  --device cpu|cuda|cuda:N   default cpu; book: also all GPUs (all), or several (cuda:0,cuda:2)\n"
     "  --dtype fp32|bf16|auto     default auto: bf16 on CUDA, and of T3 on CPUs with AMX\n"
     "  --free-gemm                decode: matrix products by the fastest algorithm; tokens may depend on the company\n"
@@ -27,6 +28,7 @@ const char* const usage =
     "  --books N                  book: divided among so many jobs that run together; default 1\n"
     "  --interactive N            book: short requests meanwhile, one after the other, at most N; how soon they are "
     "heard\n"
+    "  --jobs N                   queue: jobs of one page in a burst; default 1000\n"
     "  --cold                     book: the daemon's start and load count too\n"
     "  --shares                   where the GPU's time goes, by class of kernel and by name\n"
     "  --profile FILE             a trace (Chrome JSON) that https://ui.perfetto.dev opens\n"
@@ -59,7 +61,7 @@ double number_to(const std::string& name, const std::string& value, int most) {
 
 /// @throws std::invalid_argument where values are unknown, missing or do not go together.
 void check(const Options& options) {
-  if (options.checkpoint.empty()) {
+  if (options.checkpoint.empty() && options.benchmark != "queue") {
     throw std::invalid_argument("--checkpoint is missing");
   }
   if (options.dtype != "auto" && options.dtype != "fp32" && options.dtype != "bf16") {
@@ -97,6 +99,7 @@ Options parse_options(int argc, char** argv) {
                                                {"--cfm-steps", &options.cfm_steps},
                                                {"--urgent", &options.urgent},
                                                {"--books", &options.books},
+                                               {"--jobs", &options.jobs},
                                                {"--interactive", &options.interactive},
                                                {"--profile-seconds", &options.profile_seconds}};
   for (int i = 2; i < argc; ++i) {

@@ -26,6 +26,7 @@ struct Options {
   double prompt_seconds = engine::EngineOptions{}.prompt_seconds;
   int urgent = 0;                ///< `engine`: utterances that somebody waits for
   int books = 1;                 ///< the workload of `book` is divided among so many jobs
+  int jobs = 1000;               ///< `queue`: of a burst
   int interactive = 0;           ///< short requests that `book` sends while the books run
   bool cold = false;             ///< `book` counts the daemon's start and load too
   bool shares = false;           ///< print where a profiled run spends the GPU's time

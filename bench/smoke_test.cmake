@@ -1,13 +1,17 @@
 # A ctest of one benchmark on the CPU: run as `cmake -DBENCH=… -DBENCHMARK=… -DMAKE_CHECKPOINT=… -DFOLDER=… -P`.
 # Fails unless the last line printed is JSON with the figures that are promised and the trace is JSON with events.
-if(NOT BENCHMARK MATCHES "^(book|fidelity)$") # whose work is done elsewhere, and which is not timed
+if(NOT BENCHMARK MATCHES "^(book|fidelity|queue)$") # whose work is done elsewhere, and which is not timed
   set(_profile --profile ${FOLDER}/trace.json --profile-seconds 1)
 endif()
 file(REMOVE_RECURSE ${FOLDER})
 file(MAKE_DIRECTORY ${FOLDER})
 execute_process(COMMAND ${MAKE_CHECKPOINT} --preset tiny --out ${FOLDER}/tiny OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
-execute_process(COMMAND ${BENCH} ${BENCHMARK} --checkpoint ${FOLDER}/tiny --utterances 1 --threads 1 --cfm-steps 1
-                        ${_profile}
+if(BENCHMARK STREQUAL "queue")
+  set(_workload --jobs 20)
+else()
+  set(_workload --checkpoint ${FOLDER}/tiny --utterances 1 --threads 1 --cfm-steps 1)
+endif()
+execute_process(COMMAND ${BENCH} ${BENCHMARK} ${_workload} ${_profile}
                 OUTPUT_VARIABLE _printed COMMAND_ERROR_IS_FATAL ANY)
 string(STRIP "${_printed}" _printed)
 string(REGEX MATCH "[^\n]*$" _line "${_printed}")
@@ -22,6 +26,10 @@ endfunction()
 if(BENCHMARK STREQUAL "fidelity")
   expect_positive("cfm_steps 5" mel_mean_absolute_error)
   expect_positive("cfm_steps 3" log_spectral_distance_db)
+elseif(BENCHMARK STREQUAL "queue")
+  expect_positive("1 connection" enqueued_per_second)
+  expect_positive("8 connections" claimed_and_completed_per_second)
+  expect_positive(burst ms_per_job)
 else()
   expect_positive(times_real_time)
   expect_positive(resources cpu_cores_used)

@@ -109,7 +109,8 @@ class Worker:
     def register(self, queue, entry, payload, advance):
         verdict, own_id, reason, job = self.judge(payload)
         return self.run("intake", queue, entry, verdict, own_id or entry, "1" if own_id else "0", reason,
-                        job.get("v", 1), job.get("max_attempts", 3), job.get("not_before", ""), job.get("idempotency_key", ""), 604800,
+                        job.get("v", 1), job.get("max_attempts", 3), job.get("not_before", ""),
+                        job.get("idempotency_key", ""), 604800,
                         job.get("output", ""), job.get("title", ""), advance)
 
     def intake(self):
