@@ -34,15 +34,15 @@ std::string host_name() {
 RenderService::RenderService(const ServiceParts& parts, const ServiceSettings& settings)
     : parts_(parts), heartbeat_(settings.heartbeat), hang_(settings.hang), max_jobs_(settings.limits.max_jobs),
       short_jobs_(settings.limits.short_jobs), short_length_(settings.limits.short_length),
-      drain_(settings.limits.drain),
-      pool_(parts.renderer, parts.store, pool_options(parts.renderer.info())),
+      drain_(settings.limits.drain), pool_(parts.renderer, parts.store, pool_options(parts.renderer.info())),
       surroundings_{.queue = parts.queue,
                     .studio = {parts.renderer, pool_, parts.store, parts.encoders},
                     .storage = parts.storage,
                     .clips = parts.clips,
                     .defaults = settings.defaults,
                     .on_end = [this] { notify_changed(); }},
-      keeper_(parts.queue, parts.store, review_period), engine_(parts.renderer, pool_, [this] { notify_changed(); }) {}
+      keeper_(parts.queue, parts.store, review_period), watch_(parts.queue, poll_period, [this] { notify_changed(); }),
+      engine_(parts.renderer, pool_, [this] { notify_changed(); }) {}
 
 void RenderService::set_limits(const ServiceLimits& limits) {
   max_jobs_ = limits.max_jobs;
@@ -81,8 +81,7 @@ void RenderService::serve(std::stop_token stop) {
       maintain_queue();
       heartbeat_when_due();
       claim_jobs(stop);
-      const auto until_heartbeat = std::chrono::ceil<std::chrono::milliseconds>(next_heartbeat_ - Clock::now());
-      parts_.queue.wait_for_work(std::clamp(until_heartbeat, std::chrono::milliseconds(0), poll_period));
+      wait_for_news(stop);
     } catch (const jobs::QueueUnavailable& error) {
       wait_for_queue(error.what(), stop);
     }
@@ -115,6 +114,18 @@ void RenderService::wait_for_queue(const std::string& why, std::stop_token stop)
   changed_.wait_for(lock, stop, queue_wait_, [this] { return engine_.has_ended(); });
 }
 
+/// A job that is over makes room at once; what is in the queue already, but becomes ready by time or by others, is
+/// found by looking now and then.
+void RenderService::wait_for_news(const std::stop_token& stop) {
+  const auto is_over = [](const OpenJob& open) { return open.job->is_over(); };
+  const auto wake_up = std::min(next_heartbeat_, Clock::now() + poll_period);
+  watch_.look();
+  std::unique_lock lock(mutex_);
+  changed_.wait_until(lock, stop, wake_up, [&] {
+    return watch_.has_news() || engine_.has_ended() || std::ranges::any_of(open_jobs_, is_over);
+  });
+}
+
 void RenderService::maintain_queue() {
   for (const jobs::ControlReport& report : parts_.queue.poll_control()) {
     spdlog::info("control: {} {}: {}", report.command, report.subject, report.outcome);
@@ -138,8 +149,8 @@ bool RenderService::is_open(const std::string& id) const {
 }
 
 void RenderService::claim_jobs(const std::stop_token& stop) {
-  for (const auto& [place, places] : {std::pair(Place::any_length, max_jobs_.load()),
-                                      std::pair(Place::short_only, short_jobs_.load())}) {
+  for (const auto& [place, places] :
+       {std::pair(Place::any_length, max_jobs_.load()), std::pair(Place::short_only, short_jobs_.load())}) {
     while (!stop.stop_requested() && !engine_.has_ended() && !drained_ && claim_one(place, places)) {
     }
   }
@@ -323,10 +334,14 @@ std::string RenderService::describe_progress() const {
 
 std::string RenderService::describe_worker() const {
   const engine::EngineInfo& info = parts_.renderer.info();
-  return nlohmann::json{{"host", host_name()},       {"pid", getpid()},
-                        {"model", info.model},       {"device", info.device},
-                        {"dtype", info.dtype},       {"synthetic", info.synthetic},
-                        {"jobs", open_jobs_.size()}, {"max_jobs", max_jobs_.load()},
+  return nlohmann::json{{"host", host_name()},
+                        {"pid", getpid()},
+                        {"model", info.model},
+                        {"device", info.device},
+                        {"dtype", info.dtype},
+                        {"synthetic", info.synthetic},
+                        {"jobs", open_jobs_.size()},
+                        {"max_jobs", max_jobs_.load()},
                         {"short_jobs", short_jobs_.load()}}
       .dump();
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "daemon/engine_thread.h"
+#include "daemon/queue_watch.h"
 #include "daemon/render_job.h"
 #include "daemon/renderer.h"
 #include "daemon/store_keeper.h"
@@ -34,8 +35,8 @@ namespace audiobookd::daemon {
 ///
 /// Places. A job needs one as long as it is open. max_jobs places are for jobs of any length; when they are taken, the
 /// daemon goes on through the queue with the others, which only short jobs keep: a long one is given back, without an
-/// attempt, and waits for a place of the first kind here or elsewhere. Whoever holds a place from a lower queue does not
-/// count: jobs of the queue "high" find as many places as if no others were open.
+/// attempt, and waits for a place of the first kind here or elsewhere. Whoever holds a place from a lower queue does
+/// not count: jobs of the queue "high" find as many places as if no others were open.
 struct ServiceLimits {
   int max_jobs = 8;                        ///< of any length, in each queue and those above
   int short_jobs = 8;                      ///< besides these, short ones
@@ -88,13 +89,14 @@ private:
     std::unique_ptr<RenderJob> job;
     Place place = Place::any_length;
     std::size_t rank = 0; ///< of its queue: index of QueueCounts::names
-    double fraction = 0; ///< done, at the last heartbeat
+    double fraction = 0;  ///< done, at the last heartbeat
     int logged_tenths = 0;
   };
 
   void serve(std::stop_token stop);
   void connect();
   void wait_for_queue(const std::string& why, std::stop_token stop);
+  void wait_for_news(const std::stop_token& stop);
   void maintain_queue();
   void claim_jobs(const std::stop_token& stop);
   bool claim_one(Place place, int places);
@@ -131,7 +133,8 @@ private:
   bool memory_ran_out_ = false; // and the log says so
 
   std::mutex mutex_;                    // of changed_
-  std::condition_variable_any changed_; // a job or the engine has ended
+  std::condition_variable_any changed_; // a job or the engine has ended, or there is news in the queue
+  QueueWatch watch_;
   EngineThread engine_;
   std::vector<OpenJob> open_jobs_; // last: their threads use everything above
 };

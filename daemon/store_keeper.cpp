@@ -46,7 +46,7 @@ void StoreKeeper::forget_purged(const IsOpen& is_open) {
   for (std::size_t i = 0; i < ids.size(); ++i) {
     const std::string& id = ids[i];
     const bool was_added_anew = !is_over(states[i]);
-    if (was_added_anew || try_to("forget", id, [&] { store_.unpin(id); })) {
+    if (was_added_anew || try_to("forget", id, [&] { store_.forget(id); })) {
       to_forget_.erase(id);
     }
   }

@@ -315,6 +315,8 @@ TEST_F(RedisDaemon, PeriodsOfTheConfigurationReachTheQueue) {
   EXPECT_TRUE(record > 0 && record <= 864) << record;
   const std::int64_t key = admin.command({"TTL", "tts:idem:once"}).integer;
   EXPECT_TRUE(key > 0 && key <= 432) << key;
+}
+
 TEST_F(RedisDaemon, WhenThereIsNoTimeToFinishTokensAreKeptAndNoAttemptIsCounted) {
   queue_keys_ = "drain_seconds = 0\n";
   auto daemon = start("chunks");

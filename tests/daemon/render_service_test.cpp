@@ -83,21 +83,21 @@ private:
 class RenderServiceTest : public ::testing::Test {
 protected:
   void start(const ServiceLimits& limits = {}) {
-    service_ = std::make_unique<RenderService>(ServiceParts{.queue = queue_,
-                                                            .connect_queue = [this]() -> std::vector<std::string> {
-                                                              ++connections_;
-                                                              queue_.intake(); // throws while the queue is unavailable
-                                                              return {};
-                                                            },
-                                                            .renderer = renderer_,
-                                                            .store = store_,
-                                                            .storage = storage_,
-                                                            .clips = clips_,
-                                                            .manager = manager_,
-                                                            .encoders = encoders_,
-                                                            .give_up = [this] { give_up(); }},
-                                               ServiceSettings{
-                                                   .defaults = {}, .heartbeat = 5ms, .hang = hang_, .limits = limits});
+    service_ = std::make_unique<RenderService>(
+        ServiceParts{.queue = queue_,
+                     .connect_queue = [this]() -> std::vector<std::string> {
+                       ++connections_;
+                       queue_.intake(); // throws while the queue is unavailable
+                       return {};
+                     },
+                     .renderer = renderer_,
+                     .store = store_,
+                     .storage = storage_,
+                     .clips = clips_,
+                     .manager = manager_,
+                     .encoders = encoders_,
+                     .give_up = [this] { give_up(); }},
+        ServiceSettings{.defaults = {}, .heartbeat = heartbeat_, .hang = hang_, .limits = limits});
     ended_ = std::async(std::launch::async, [this] { service_->run(stop_.get_token()); });
   }
 
@@ -132,6 +132,7 @@ protected:
   testing::FakeQueue queue_;
   testing::FakeServiceManager manager_;
   HangingStorage storage_{(std::filesystem::create_directories(files_), files_)};
+  std::chrono::milliseconds heartbeat_{5};
   std::chrono::milliseconds hang_ = 1h; ///< nothing hangs but where a test says so
   std::optional<testing::FakeQueue::Record> stuck_at_the_end_;
   const std::filesystem::path decoder_ = folder_.path() / "decoder";
@@ -315,6 +316,22 @@ TEST_F(RenderServiceTest, AStopReleasesAJobWhoseTargetHangsAndGivesUpItsThread) 
   EXPECT_FALSE(is_published("stuck")) << "its thread found the lease gone";
 }
 
+TEST_F(RenderServiceTest, AJobThatEndsMakesRoomForTheNextAtOnce) {
+  constexpr int count = 24;
+  const auto id = [](int i) { return "job" + std::to_string(i); };
+  for (int i = 0; i < count; ++i) {
+    add(id(i), 1);
+  }
+  heartbeat_ = 1h; // which wakes the service as well
+  const auto begin = std::chrono::steady_clock::now();
+  start({.max_jobs = 1, .short_jobs = 0});
+  for (int i = 0; i < count; ++i) {
+    queue_.wait_for_state(id(i), "done");
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, count * 500ms) << "as long as looking now and then would take";
+  stop();
+}
+
 TEST_F(RenderServiceTest, AFailedJobDoesNotDisturbTheNext) {
   jobs::Job lost;
   lost.id = "a";
@@ -471,9 +488,8 @@ TEST_F(RenderServiceTest, AnOrderToDrainFinishesTheOpenJobsTakesNoMoreAndEndsThe
   queue_.order_drain();
   manager_.wait_for_status("draining; jobs open: 1");
   add("b");
-  queue_.wait_for("a", [before = queue_.record("a").heartbeats](const auto& record) {
-    return record.heartbeats > before + 3;
-  });
+  queue_.wait_for(
+      "a", [before = queue_.record("a").heartbeats](const auto& record) { return record.heartbeats > before + 3; });
   EXPECT_EQ(queue_.record("b").state, "queued");
   renderer_.let_go();
   ended_.get(); // by itself, without an error
@@ -493,7 +509,7 @@ TEST_F(RenderServiceTest, AnIdleServiceThatIsToldToDrainEnds) {
 TEST_F(RenderServiceTest, ChunksOfJobsThatEndedElsewhereAreGivenUpAtTheStart) {
   const std::vector<std::string> keys = {std::string(32, 'a')};
   for (const char* id : {"over", "unknown", "open"}) {
-    store_.pin(id, keys);
+    store_.claim(id, 1, keys);
   }
   for (const std::string id : {"over", "open"}) {
     add(id);

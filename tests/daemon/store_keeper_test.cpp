@@ -15,7 +15,7 @@ class StoreKeeperTest : public ::testing::Test {
 protected:
   /// A job in this state; empty: the queue knows none. The store has chunks for it.
   void add(const std::string& id, const std::string& state) {
-    store_.pin(id, keys_);
+    store_.claim(id, 1, keys_);
     if (!state.empty()) {
       jobs::Job job;
       job.id = id;
@@ -67,6 +67,25 @@ TEST_F(StoreKeeperTest, PurgedJobsAreForgottenAtOnce) {
   queue_.purge("job");
   keep_up(keeper);
   EXPECT_EQ(store_.open_jobs(), Strings{"other"});
+}
+
+TEST_F(StoreKeeperTest, TheAudioOfAPurgedJobGoesUnlessAnotherUsesItToo) {
+  const std::string own(32, 'b');
+  const std::string shared(32, 'c');
+  for (const std::string& key : {own, shared}) {
+    store_.put_audio(key, 24'000, std::vector<float>(10), "{}");
+  }
+  store_.claim("job", 1, Strings{own, shared});
+  store_.claim("other", 1, Strings{shared});
+  store_.end_claim("job"); // it is done
+  queue_.purge("job");
+  jobs::Job other;
+  other.id = "other";
+  queue_.add(other);
+  StoreKeeper keeper(queue_, store_, 1h);
+  keep_up(keeper);
+  EXPECT_FALSE(store_.contains_audio(own));
+  EXPECT_TRUE(store_.contains_audio(shared));
 }
 
 TEST_F(StoreKeeperTest, APurgedJobThatWasAddedAnewKeepsItsChunks) {
