@@ -26,8 +26,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     add = lambda name, help: commands.add_parser(name, help=help, description=help)
     for name, what in (
-        ("data", "teacher audio on all cores"), ("encoders", "voice encoder, CAM++ and speech tokenizer"),
-        ("tokens", "tokens and speaker vectors of all audio"), ("t3", "text to tokens"), ("flow", "tokens to mel"),
+        ("data", "teacher audio on all cores"), ("speakers", "voice encoder and CAM++"),
+        ("tokenizer", "speech tokenizer"), ("tokens", "tokens and speaker vectors of all audio"), ("t3", "text to tokens"), ("flow", "tokens to mel"),
         ("hift", "mel to waveform"),
     ):  # fmt: skip
         stage_arguments(add(name, what))
@@ -91,10 +91,12 @@ def wait_for(condition, deadline: float, what: str) -> bool:
 
 def run_training_stage(run, name: str) -> None:
     from .data import Shards
-    from .encoders import EncoderTrainer, trained_encoders
+    from .encoders import trained_encoders
     from .flow import FlowTrainer
     from .hift import HiftTrainer
+    from .speakers import SpeakersTrainer
     from .t3 import T3Trainer
+    from .tokenizer import TokenizerTrainer
 
     fingerprint = None
     if name in ("t3", "flow"):
@@ -104,7 +106,8 @@ def run_training_stage(run, name: str) -> None:
     if not Shards(run.shards, fingerprint).wait_for(run.preset.utterances_to_start, run.deadline):
         print(f"{name}: too little audio yet when the budget ended", flush=True)
         return
-    {"encoders": EncoderTrainer, "t3": T3Trainer, "flow": FlowTrainer, "hift": HiftTrainer}[name](run).train()
+    trainers = (SpeakersTrainer, TokenizerTrainer, T3Trainer, FlowTrainer, HiftTrainer)
+    {trainer.name: trainer for trainer in trainers}[name](run).train()
 
 
 def run_stage(options) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-STAGES = ("encoders", "t3", "flow", "hift", "hift-before-gan")
+STAGES = ("speakers", "tokenizer", "t3", "flow", "hift", "hift-before-gan")
 SLICE_BYTES = 15 * 1024 * 1024
 MAX_SLICES = 8
 

@@ -1,8 +1,7 @@
-"""Stage "encoders": what turns a clip into a voice and tokens. Voice encoder, CAM++ and the FSQ speech tokenizer.
+"""What turns a clip into a voice and tokens: voice encoder, CAM++ and the FSQ speech tokenizer.
 
-The two speaker encoders learn to tell the training voices apart. The tokenizer learns to let a small decoder, which is
-told the voice, restore the mel from its eight ternary digits: what the decoder knows already need not be in the tokens.
-Also here: the "tokens" stage, which writes what the finished encoders say about every shard.
+The stages "speakers" and "tokenizer" train them. Here is what they are for, and the stage "tokens", which writes what
+the finished encoders say about every shard.
 """
 
 import hashlib
@@ -16,134 +15,59 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import audio
-from .data import Shards, margin_slice
 from .models.campplus import CamPlus
-from .models.s3tokenizer import DIGITS, SpeechTokenizer, token_ids
+from .models.s3tokenizer import SpeechTokenizer
 from .models.voice_encoder import VoiceEncoder, windows_of
 from .presets import SAMPLE_RATE, SAMPLES_PER_TOKEN
-from .stage import Batches, Run, Trainer, averaged
-from .teachers import VOICE_NUMBER, VOICES
+from .stage import Run, averaged
 
-CROP_TOKENS = 80  # 3.2 s: two windows of the voice encoder
 XVECTOR_SAMPLES = 6 * 16_000
 
 
-class Encoders(nn.Module):
-    """The three as one module, under the names that they have in the checkpoint."""
+class Speakers(nn.Module):
+    """The two speaker encoders, under the names that they have in the checkpoint."""
 
     def __init__(self, d):
         super().__init__()
-        self.tokenizer = SpeechTokenizer(d)
         self.speaker_encoder = CamPlus(d)
         self.ve = VoiceEncoder(d)
 
 
-class Prototypes(nn.Module):
-    """A direction for each voice; logits are scaled cosines."""
+class Encoders(Speakers):
+    """All three."""
 
-    def __init__(self, size: int, scale: float):
-        super().__init__()
-        self.directions = nn.Parameter(torch.randn(len(VOICES), size))
-        self.scale = scale
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        return self.scale * F.normalize(vectors, dim=1) @ F.normalize(self.directions, dim=1).T
+    def __init__(self, d):
+        super().__init__(d)
+        self.tokenizer = SpeechTokenizer(d)
 
 
-class MelDecoder(nn.Module):
-    """Digits and voice to mel, for training only: [rows, tokens, 8] -> [rows, 80, 2 tokens]."""
-
-    def __init__(self, size: int = 256, layers: int = 4):
-        super().__init__()
-        self.voice = nn.Embedding(len(VOICES), size)
-        self.digits = nn.Linear(DIGITS, size)
-        self.layers = nn.ModuleList(nn.Conv1d(size, size, 5, padding=2) for _ in range(layers))
-        self.out = nn.Linear(size, 160)
-        nn.init.constant_(self.out.bias, -6.0)  # about the mean of log mels
-
-    def forward(self, digits: Tensor, voice: Tensor) -> Tensor:
-        x = (self.digits(digits) + self.voice(voice)[:, None]).transpose(1, 2)
-        for layer in self.layers:
-            x = x + layer(F.gelu(x))
-        return self.out(x.transpose(1, 2)).unflatten(2, (2, 80)).flatten(1, 2).transpose(1, 2)
+def assembled(run: Run) -> Encoders | None:
+    """The averaged weights of both stages, for use; None while one has no state."""
+    speakers = averaged(run, "speakers", Speakers(run.preset.dims))
+    tokenizer = averaged(run, "tokenizer", SpeechTokenizer(run.preset.dims))
+    if speakers is None or tokenizer is None:
+        return None
+    encoders = Encoders(run.preset.dims)
+    encoders.speaker_encoder, encoders.ve, encoders.tokenizer = speakers.speaker_encoder, speakers.ve, tokenizer
+    return encoders.to(run.device).eval()
 
 
-def rounded_straight_through(digits: Tensor, noise: float) -> Tensor:
-    """-1, 0, 1 forwards, the identity backwards; noise before rounding makes values keep away from the borders."""
-    noisy = digits + noise * (torch.rand_like(digits) * 2 - 1)
-    return digits + (noisy.clamp(-1, 1).round() - digits).detach()
-
-
-class EncoderTrainer(Trainer):
-    name = "encoders"
-
-    def __init__(self, run: Run):
-        self.plan = run.preset.encoders
-        super().__init__(run, {
-            "model": Encoders(run.preset.dims), "decoder": MelDecoder(),
-            "ve_voices": Prototypes(256, 10.0), "xvector_voices": Prototypes(192, 20.0),
-        })  # fmt: skip
-
-    def dataset(self):
-        folder, rows = self.run.shards, self.plan.rows
-
-        def make(generator):
-            shards = Shards(folder)
-            pick = lambda n: int(torch.randint(n, (), generator=generator))
-            while True:
-                shards.refresh()
-                waves, voices = [], []
-                voice_names = list(shards.by_voice)
-                for row in range(rows):  # half the rows by voice, so that rare voices count too
-                    pool = shards.utterances if row % 2 else shards.by_voice[voice_names[pick(len(voice_names))]]
-                    item = pool[pick(len(pool))]
-                    first = pick(max(1, len(item["audio"]) // SAMPLES_PER_TOKEN - CROP_TOKENS)) * SAMPLES_PER_TOKEN
-                    last = first + CROP_TOKENS * SAMPLES_PER_TOKEN
-                    waves.append(margin_slice(item["audio"], first - audio.MEL_MARGIN, last + audio.MEL_MARGIN))
-                    voices.append(VOICE_NUMBER[item["voice"]])
-                yield {"wave": torch.from_numpy(np.stack(waves)), "voice": torch.tensor(voices)}
-
-        return Batches(self.run.seed * 100 + self.step, make)
-
-    def losses(self, batch):
-        model, voice = self.modules["model"], batch["voice"]
-        wave = batch["wave"].float() / 32768
-        wave = wave + torch.randn_like(wave) * 1e-4  # beyond the end of a short utterance, too
-        mel = audio.mel_of_padded(wave)
-        gain = 10 ** (0.3 * (torch.rand(len(wave), 1, device=wave.device) * 2 - 1))
-        wave16 = audio.to_16k(wave[:, audio.MEL_MARGIN : -audio.MEL_MARGIN] * gain)
-
-        lengths = torch.full_like(voice, CROP_TOKENS)
-        digits = model.tokenizer.digits(audio.tokenizer_mel(wave16), lengths)
-        restored = self.modules["decoder"](rounded_straight_through(digits, 0.25), voice)
-        mel_loss = F.l1_loss(restored, mel)
-
-        windows = audio.voice_mel(wave16).unfold(1, 160, 160).transpose(2, 3).flatten(0, 1)
-        ve_loss = F.cross_entropy(self.modules["ve_voices"](model.ve(windows)), voice.repeat_interleave(2))
-        xvector_logits = self.modules["xvector_voices"](model.speaker_encoder(audio.fbank(wave16)))
-        return {
-            "loss": mel_loss + 0.1 * ve_loss + 0.1 * F.cross_entropy(xvector_logits, voice),
-            "mel_l1": mel_loss,
-            "mel_rmse": (restored - mel).square().mean().sqrt(),
-            "ve": ve_loss,
-            "xvector_error": (xvector_logits.argmax(1) != voice).float().mean(),
-            "codes_used": torch.tensor(len(token_ids(digits).unique()), device=wave.device).float(),
-        }
+def is_finished(run: Run, stage: str) -> bool:
+    file, plan = run.state_file(stage), getattr(run.preset, stage)
+    if not file.exists():
+        return False
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    return state["step"] >= plan.steps or state["seconds"] >= plan.seconds
 
 
 def trained_encoders(run: Run) -> tuple[Encoders, str] | None:
-    """The finished encoders and their fingerprint; None while their plan is not done."""
-    file = run.state_file("encoders")
-    if not file.exists():
+    """The finished encoders and their fingerprint; None while a plan is not done."""
+    if not all(is_finished(run, stage) for stage in ("speakers", "tokenizer")):
         return None
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    plan = run.preset.encoders
-    if state["step"] < plan.steps and state["seconds"] < plan.seconds:
-        return None
-    encoders = averaged(run, "encoders", Encoders(run.preset.dims))
+    encoders = assembled(run)
     digest = hashlib.blake2b(digest_size=4)
-    for value in state["average"].values():
-        digest.update(value.numpy().tobytes())
+    for value in encoders.state_dict().values():
+        digest.update(value.cpu().numpy().tobytes())
     return encoders, digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from .checkpoint import Checkpoint, tensors, write, write_voice
-from .encoders import Encoders, encode_clip
+from .encoders import assembled, encode_clip
 from .models.flow import Flow
 from .models.hift import HiFT
 from .models.t3 import T3
@@ -25,10 +25,11 @@ def parameter_count(files: dict[str, dict[str, torch.Tensor]]) -> int:
 def export(run: Run, folder: Path, cloning: bool = True) -> None:
     """Throws when a stage has no state or the checkpoint is larger than it may be."""
     d = run.preset.dims
-    parts = {"t3": T3(d), "flow": Flow(d), "hift": HiFT(d), "encoders": Encoders(d)}
-    for stage, module in parts.items():
-        if averaged(run, stage, module) is None:
+    parts = {"t3": T3(d), "flow": Flow(d), "hift": HiFT(d)}
+    for stage in (*parts, "speakers", "tokenizer"):
+        if not run.state_file(stage).exists():
             raise RuntimeError(f"{run.state_file(stage)}: not there; train the stage first")
+    parts = {stage: averaged(run, stage, module) for stage, module in parts.items()} | {"encoders": assembled(run)}
     files = tensors(**parts)
     if parameter_count(files) > MAX_PARAMETERS:
         raise ValueError(f"{parameter_count(files)} parameters: more than {MAX_PARAMETERS}")

@@ -116,10 +116,11 @@ class Preset:
     hours: float = 70.0  # of teacher audio
     utterances_per_shard: int = 64
     utterances_to_start: int = 600  # that a training stage waits for
-    encoders: "Plan" = field(default_factory=lambda: Plan(seconds=210, steps=100_000, rows=96, rate=2e-3))
-    t3: "Plan" = field(default_factory=lambda: Plan(seconds=900, steps=60_000, rows=32_768, rate=2e-3))
-    flow: "Plan" = field(default_factory=lambda: Plan(seconds=900, steps=60_000, rows=96, rate=8e-4))
-    hift: "Plan" = field(default_factory=lambda: Plan(seconds=900, steps=60_000, rows=48, rate=1e-3))
+    speakers: "Plan" = field(default_factory=lambda: Plan(seconds=150, steps=100_000, rows=96, rate=2e-3))
+    tokenizer: "Plan" = field(default_factory=lambda: Plan(seconds=120, steps=100_000, rows=96, rate=2e-3))
+    t3: "Plan" = field(default_factory=lambda: Plan(seconds=1430, steps=60_000, rows=32_768, rate=2e-3))
+    flow: "Plan" = field(default_factory=lambda: Plan(seconds=1430, steps=60_000, rows=96, rate=8e-4))
+    hift: "Plan" = field(default_factory=lambda: Plan(seconds=2080, steps=60_000, rows=48, rate=1e-3))
     flow_tokens: tuple[int, ...] = (128, 128, 320)  # lengths of the rows, taken in turn
     hift_frames: int = 64
     gan_from: float = 0.75  # share of the vocoder's training after which the discriminators join
@@ -146,7 +147,7 @@ PRESETS = {
             voice_encoder_hidden_size=32,
         ),
         hours=0.15, utterances_per_shard=16, utterances_to_start=32,
-        encoders=Plan(math.inf, 150, 6, 2e-3), t3=Plan(math.inf, 200, 2048, 3e-3), flow=Plan(math.inf, 120, 6, 2e-3),
+        speakers=Plan(math.inf, 150, 6, 2e-3), tokenizer=Plan(math.inf, 150, 6, 2e-3), t3=Plan(math.inf, 200, 2048, 3e-3), flow=Plan(math.inf, 120, 6, 2e-3),
         hift=Plan(math.inf, 100, 4, 2e-3), flow_tokens=(32,), hift_frames=24, gan_from=0.9, workers=0,
         save_every_s=10.0,
     ),

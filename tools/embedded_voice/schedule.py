@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-STAGES = ("data", "encoders", "hift", "tokens", "t3", "flow")
+STAGES = ("data", "speakers", "tokenizer", "hift", "tokens", "t3", "flow")
 # A stage ends by itself soon after its budget. One that hangs is asked to, then killed: its state is half a minute old.
 ASK_AFTER_S, KILL_AFTER_S = 20.0, 35.0
 

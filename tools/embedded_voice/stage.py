@@ -123,16 +123,18 @@ class Trainer:
 
     def train_step(self, batch: dict) -> dict[str, torch.Tensor]:
         losses = self.losses(batch)
-        self.optimizers[0].zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         next(iter(losses.values())).backward()
-        self.clip_and_step(self.optimizers[0])
+        self.clip_and_step(*self.optimizers)
         return losses
 
-    def clip_and_step(self, optimizer: torch.optim.Optimizer) -> None:
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    def clip_and_step(self, *optimizers: torch.optim.Optimizer) -> None:
+        parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         if torch.isfinite(norm):
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
 
     def set_rates(self) -> None:
         """Warm-up, also after a state without optimizers, then a cosine over the plan."""

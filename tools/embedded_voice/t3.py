@@ -19,7 +19,6 @@ from .text_norm import text_ids
 
 TEXT_WITHHELD = 0.15
 MOST_REPLACED = 0.2
-DROPOUT = 0.1
 LENGTH_STEP = 64  # padded lengths are multiples of it: few shapes
 
 
@@ -28,8 +27,18 @@ class T3Trainer(Trainer):
 
     def __init__(self, run: Run):
         self.plan = run.preset.t3
-        super().__init__(run, {"model": T3(run.preset.dims, DROPOUT)})
+        super().__init__(run, {"model": T3(run.preset.dims)})
         _, self.fingerprint = trained_encoders(run)
+
+    def make_optimizers(self):
+        """Muon for the backbone's matrices, its steps as large as AdamW's; AdamW for tables, norms and the rest."""
+        matrices = [p for p in self.modules["model"].tfmr.layers.parameters() if p.dim() == 2]
+        chosen = set(matrices)
+        others = [p for p in self.modules["model"].parameters() if p.requires_grad and p not in chosen]
+        return [
+            torch.optim.AdamW(others, self.plan.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True),
+            torch.optim.Muon(matrices, self.plan.rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        ]
 
     def dataset(self):
         folder, fingerprint, positions = self.run.shards, self.fingerprint, self.plan.rows

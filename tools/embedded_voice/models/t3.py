@@ -74,26 +74,25 @@ class Mlp(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, d, dropout: float):
+    def __init__(self, d):
         super().__init__()
         self.self_attn = Attention(d)
         self.mlp = Mlp(d)
         self.input_layernorm = RMSNorm(d.t3_hidden_size)
         self.post_attention_layernorm = RMSNorm(d.t3_hidden_size)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x, cos, sin, cache):
-        x = x + self.dropout(self.self_attn(self.input_layernorm(x), cos, sin, cache))
-        return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache)
+        return x + self.mlp(self.post_attention_layernorm(x))
 
 
 class Llama(nn.Module):
-    def __init__(self, d, dropout: float):
+    def __init__(self, d):
         super().__init__()
         self.head_dim = d.t3_head_dim
         self.embed_tokens = nn.Embedding(8, d.t3_hidden_size)  # in the file, never read
         self.embed_tokens.weight.requires_grad = False
-        self.layers = nn.ModuleList(Layer(d, dropout) for _ in range(d.t3_num_layers))
+        self.layers = nn.ModuleList(Layer(d) for _ in range(d.t3_num_layers))
         self.norm = RMSNorm(d.t3_hidden_size)
 
     def forward(self, x: Tensor, start: int = 0, caches: list | None = None) -> Tensor:
@@ -152,13 +151,13 @@ class PositionTable(nn.Module):
 
 
 class T3(nn.Module):
-    """The module tree of t3_cfg.safetensors. @p dropout acts on the residual branches while training."""
+    """The module tree of t3_cfg.safetensors."""
 
-    def __init__(self, d, dropout: float = 0.0):
+    def __init__(self, d):
         super().__init__()
         size = d.t3_hidden_size
         self.start_text, self.stop_text, self.start_speech, self.stop_speech = 255, 0, 6561, 6562
-        self.tfmr = Llama(d, dropout)
+        self.tfmr = Llama(d)
         self.cond_enc = ConditioningEncoder(d)
         self.text_emb = nn.Embedding(d.t3_text_vocab_size, size)
         self.speech_emb = nn.Embedding(d.t3_speech_vocab_size, size)

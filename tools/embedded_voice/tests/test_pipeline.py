@@ -14,19 +14,21 @@ import torch
 from embedded_voice import data
 from embedded_voice.checkpoint import Checkpoint
 from embedded_voice.data import Shards
-from embedded_voice.encoders import EncoderTrainer, encode_clip, encode_shards, trained_encoders
+from embedded_voice.encoders import encode_clip, encode_shards, trained_encoders
 from embedded_voice.export import export
 from embedded_voice.flow import FlowTrainer
 from embedded_voice.hift import HiftTrainer
 from embedded_voice.presets import PRESETS, SAMPLE_RATE, SAMPLES_PER_TOKEN, Plan
+from embedded_voice.speakers import SpeakersTrainer
 from embedded_voice.stage import Run
 from embedded_voice.t3 import T3Trainer
 from embedded_voice.teachers import TeacherError
+from embedded_voice.tokenizer import TokenizerTrainer
 
-TRAINERS = (EncoderTrainer, HiftTrainer, T3Trainer, FlowTrainer)
+TRAINERS = (SpeakersTrainer, TokenizerTrainer, HiftTrainer, T3Trainer, FlowTrainer)
 PLAN = Plan(math.inf, 2, 2, 1e-3)
 PRESET = replace(
-    PRESETS["toy"], hours=0.0, encoders=PLAN, flow=PLAN, hift=PLAN, t3=replace(PLAN, rows=512), gan_from=0.5
+    PRESETS["toy"], hours=0.0, speakers=PLAN, tokenizer=PLAN, flow=PLAN, hift=PLAN, t3=replace(PLAN, rows=512), gan_from=0.5
 )
 
 
@@ -50,9 +52,11 @@ def trained(tmp_path_factory):
     write_shard(run.shards, 0, [30, 96, 45], ["slt", "rms", "slt"])
     write_shard(run.shards, 1, [61, 88], ["rms", "slt"])
     assert trained_encoders(run) is None
-    assert EncoderTrainer(run).train()
+    assert SpeakersTrainer(run).train()
+    assert trained_encoders(run) is None, "one of the two"
+    assert TokenizerTrainer(run).train()
     assert encode_shards(run)
-    for trainer in TRAINERS[1:]:
+    for trainer in TRAINERS[2:]:
         assert trainer(run).train(), trainer.name
     return run
 

@@ -112,4 +112,4 @@ def test_a_finished_plan_goes_on_when_it_is_made_longer():
     preset = PRESETS["embedded"]
     twice = longer(preset, 2.0)
     assert twice.t3.seconds == 2 * preset.t3.seconds and twice.hift.steps == 2 * preset.hift.steps
-    assert twice.encoders == preset.encoders, "other encoders would make other tokens"
+    assert twice.speakers == preset.speakers and twice.tokenizer == preset.tokenizer, "other tokens, else"
