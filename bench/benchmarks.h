@@ -19,6 +19,8 @@ void bench_book(const Options& options);
 void bench_queue(const Options& options);
 /// How far S3Gen's spectra with each of its inexact options are from fp32's.
 void bench_fidelity(const Options& options);
+/// How long it takes until a clip has become a voice.
+void bench_clip(const Options& options);
 /// The time to load a checkpoint.
 void bench_checkpoint_load(const Options& options);
 

@@ -9,7 +9,7 @@
 namespace audiobookd::bench {
 
 const char* const usage =
-    "usage: audiobook-bench decode|synthesis|engine|book|fidelity|checkpoint-load --checkpoint DIR [options]\n"
+    "usage: audiobook-bench decode|synthesis|engine|book|clip|fidelity|checkpoint-load --checkpoint DIR [options]\n"
     "       audiobook-bench queue [--jobs N]\n"
     "  --device cpu|cuda|cuda:N   default cpu; book: also all GPUs (all), or several (cuda:0,cuda:2)\n"
     "  --dtype fp32|bf16|auto     default auto: bf16 on CUDA, and of T3 on CPUs with AMX\n"
@@ -24,6 +24,7 @@ const char* const usage =
     "  --threads N                CPU threads; default all\n"
     "  --cache-pages N            of KV cache at most, 32 positions each; default: room for the whole batch\n"
     "  --cfm-steps N              Euler steps; default 10\n"
+    "  --clip-seconds X           clip: of the clip, 1 to 10; default 10\n"
     "  --urgent N                 engine: so many short utterances arrive one by one in a second run; their latency\n"
     "  --books N                  book: divided among so many jobs that run together; default 1\n"
     "  --interactive N            book: short requests meanwhile, one after the other, at most N; how soon they are "
@@ -90,7 +91,8 @@ Options parse_options(int argc, char** argv) {
   const std::map<std::string, std::filesystem::path*> paths = {{"--checkpoint", &options.checkpoint},
                                                                {"--profile", &options.profile}};
   const std::map<std::string, double*> fractions = {{"--memory-fraction", &options.memory_fraction}};
-  const std::map<std::string, double*> reals = {{"--prompt-seconds", &options.prompt_seconds}};
+  const std::map<std::string, double*> reals = {{"--prompt-seconds", &options.prompt_seconds},
+                                                {"--clip-seconds", &options.clip_seconds}};
   const std::map<std::string, int*> numbers = {{"--utterances", &options.utterances},
                                                {"--batch", &options.batch},
                                                {"--synthesis-batch", &options.synthesis_batch},

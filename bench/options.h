@@ -24,6 +24,7 @@ struct Options {
   bool kv_fp8 = false;  ///< T3's keys and values in 8 bits
   bool cfm_fp8 = false; ///< products of the flow's transformer blocks in 8 bits
   double prompt_seconds = engine::EngineOptions{}.prompt_seconds;
+  double clip_seconds = 10;      ///< `clip`: of the narrator's clip
   int urgent = 0;                ///< `engine`: utterances that somebody waits for
   int books = 1;                 ///< the workload of `book` is divided among so many jobs
   int jobs = 1000;               ///< `queue`: of a burst

@@ -1,6 +1,6 @@
 # A ctest of one benchmark on the CPU: run as `cmake -DBENCH=… -DBENCHMARK=… -DMAKE_CHECKPOINT=… -DFOLDER=… -P`.
 # Fails unless the last line printed is JSON with the figures that are promised and the trace is JSON with events.
-if(NOT BENCHMARK MATCHES "^(book|fidelity|queue)$") # whose work is done elsewhere, and which is not timed
+if(NOT BENCHMARK MATCHES "^(book|clip|fidelity|queue)$") # whose work is done elsewhere, and which is not timed
   set(_profile --profile ${FOLDER}/trace.json --profile-seconds 1)
 endif()
 file(REMOVE_RECURSE ${FOLDER})
@@ -26,6 +26,10 @@ endfunction()
 if(BENCHMARK STREQUAL "fidelity")
   expect_positive("cfm_steps 5" mel_mean_absolute_error)
   expect_positive("cfm_steps 3" log_spectral_distance_db)
+elseif(BENCHMARK STREQUAL "clip")
+  expect_positive(load_ms)
+  expect_positive(first_ms)
+  expect_positive(median_ms)
 elseif(BENCHMARK STREQUAL "queue")
   expect_positive("1 connection" enqueued_per_second)
   expect_positive("8 connections" claimed_and_completed_per_second)

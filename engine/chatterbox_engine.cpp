@@ -172,7 +172,7 @@ Engine::Impl::Impl(const EngineOptions& options)
   }
   synthesis_limit_ = synthesis_batch_;
 
-  info_.model = "chatterbox-" + config_.variant;
+  info_.model = config_.model_name();
   info_.device = device_name(device_);
   const std::string s3gen_dtype = s3gen_->dtype();
   info_.dtype = half && s3gen_dtype != "bf16" ? "bf16 (S3Gen " + s3gen_dtype + ")" : s3gen_dtype;

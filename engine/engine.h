@@ -68,7 +68,7 @@ struct EngineOptions {
 
 /// What is loaded; constant for the life of the engine.
 struct EngineInfo {
-  std::string model;  ///< "chatterbox-english"
+  std::string model;  ///< what it calls itself, else "chatterbox-english"
   std::string device; ///< "cpu" or the GPU's name
   std::string dtype;  ///< "fp32", or what differs from it
   int sample_rate = 24000;

@@ -63,7 +63,7 @@ public:
     const StageScope scope(device_, Stage::synthesis, cpu_threads_);
     const c10::InferenceMode inference;
     const auto config = chatterbox::Config::load(checkpoint);
-    model_ = "chatterbox-" + config.variant + (config.synthetic ? ", synthetic weights: noise" : "");
+    model_ = config.model_name() + (config.synthetic ? ", synthetic weights: noise" : "");
     if (!config.cloning) {
       throw std::runtime_error((checkpoint / "config.json").string() +
                                ": cloning: this model declares that no voice can be made from a clip");

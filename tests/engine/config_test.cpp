@@ -39,6 +39,8 @@ TEST_F(ConfigFile, ReadsTheTinyCheckpointFieldByField) {
   nlohmann::json written = nlohmann::json::parse(config.to_json());
   EXPECT_EQ(written["synthetic"], false);
   EXPECT_EQ(written["cloning"], true);
+  EXPECT_EQ(written["name"], "");
+  written.erase("name");
   written.erase("synthetic");
   written.erase("cloning");
   EXPECT_EQ(written, tiny_);
@@ -52,6 +54,15 @@ TEST_F(ConfigFile, WhatItWritesReadsBackTheSame) {
   EXPECT_TRUE(Config::load(dir_.path()).synthetic);
   EXPECT_FALSE(Config::load(dir_.path()).cloning);
   EXPECT_EQ(Config::load(dir_.path()).to_json(), config.to_json());
+}
+
+TEST_F(ConfigFile, ANameOfItsOwnReplacesThatOfThePublishedModel) {
+  EXPECT_EQ(Config().model_name(), "chatterbox-english");
+  EXPECT_EQ(error_with("name", "my-voice_2.1"), "");
+  EXPECT_EQ(Config::load(dir_.path()).model_name(), "my-voice_2.1");
+  EXPECT_CONTAINS(error_with("name", "a voice"), "name: expected at most 64 letters");
+  EXPECT_CONTAINS(error_with("name", std::string(65, 'a')), "name: expected at most 64 letters");
+  EXPECT_CONTAINS(error_with("name", 7), "name: expected a string, found 7");
 }
 
 TEST_F(ConfigFile, KeysThatBeginWithAnUnderscoreAreComments) { EXPECT_EQ(error_with("_note", "made by hand"), ""); }

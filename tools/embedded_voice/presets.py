@@ -50,6 +50,7 @@ class Dims:
         """The content of config.json."""
         config = {
             "variant": "english",
+            "name": "audiobookd-embedded",
             "synthetic": False,
             "t3_backbone": "llama",
             "t3_text_pos_rows": self.t3_max_text_tokens + 2,

@@ -15,6 +15,7 @@ using Json = nlohmann::json;
 
 constexpr int max_value = 1 << 20; // of any dimension: keeps products of two in range
 constexpr std::size_t max_list = 64;
+constexpr std::size_t max_name = 64; // characters
 constexpr int max_depth = 4;
 
 // What this class of models has only one kind of.
@@ -25,6 +26,7 @@ constexpr bool meanflow = false;
 template <class C, class Visit>
 void visit_fields(C& c, Visit&& visit) {
   visit("variant", c.variant);
+  visit("name", c.name);
   visit("synthetic", c.synthetic);
   visit("cloning", c.cloning);
   visit("t3_backbone", backbone);
@@ -91,7 +93,7 @@ void visit_fields(C& c, Visit&& visit) {
 }
 
 /// Fields that may be absent: the published and the test checkpoints do not know them.
-bool optional(std::string_view key) { return key == "synthetic" || key == "cloning"; }
+bool optional(std::string_view key) { return key == "name" || key == "synthetic" || key == "cloning"; }
 
 class Reader {
 public:
@@ -153,9 +155,6 @@ private:
       mismatch(key, "a string", value);
     }
     field = value.get<std::string>();
-    if (field != "english") {
-      mismatch(key, "\"english\", the only supported variant", value);
-    }
   }
 
   template <class Constant>
@@ -182,6 +181,19 @@ void require(bool condition, const Reader& reader, const char* key, const std::s
   if (!condition) {
     reader.fail(key, why);
   }
+}
+
+/// Names end in file tags and log lines.
+bool is_name_character(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+}
+
+void check_identity(const Config& config, const Reader& reader) {
+  require(config.variant == "english", reader, "variant",
+          "expected \"english\", the only supported variant, found " + Json(config.variant).dump());
+  require(config.name.size() <= max_name && std::ranges::all_of(config.name, is_name_character), reader, "name",
+          std::string("expected at most ").append(std::to_string(max_name)) +
+              " letters, digits, '-', '_' and '.', found " + Json(config.name).dump());
 }
 
 void check_t3(const T3Config& t3, const Reader& reader) {
@@ -243,12 +255,15 @@ Config Config::load(const std::filesystem::path& checkpoint) {
   Reader reader(json, file.string());
   visit_fields(config, reader);
   reader.refuse_unknown();
+  check_identity(config, reader);
   check_t3(config.t3, reader);
   check_flow(config.flow, reader);
   check_hift(config.hift, reader);
   check_voice(config.voice, reader);
   return config;
 }
+
+std::string Config::model_name() const { return name.empty() ? "chatterbox-" + variant : name; }
 
 std::string Config::to_json() const {
   nlohmann::ordered_json json;

@@ -83,6 +83,7 @@ struct VoiceModulesConfig {
 
 struct Config {
   std::string variant = "english";
+  std::string name;       ///< that the model goes by; empty: the published one, see model_name()
   bool synthetic = false; ///< the weights were made by the formula (make-checkpoint says so)
   bool cloning = true;    ///< the modules that turn a clip into a voice were trained
   T3Config t3;
@@ -92,9 +93,12 @@ struct Config {
 
   /// Reads @p checkpoint/config.json; the published full-size dimensions when there is none.
   /// @throws std::runtime_error naming file and field: not JSON, a wrong type, a value out of range, a missing or an
-  /// unknown field (keys beginning with "_" are comments, "synthetic" and "cloning" may be missing), fields that
-  /// contradict each other, a variant that is not supported.
+  /// unknown field (keys beginning with "_" are comments, "name", "synthetic" and "cloning" may be missing), fields
+  /// that contradict each other, a variant that is not supported.
   static Config load(const std::filesystem::path& checkpoint);
+
+  /// What tags and results call the model: its name, or else "chatterbox-" and the variant.
+  [[nodiscard]] std::string model_name() const;
 
   /// The text of a config.json with every field, in the reference goldens' naming.
   [[nodiscard]] std::string to_json() const;
