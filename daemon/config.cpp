@@ -148,6 +148,13 @@ Config load_config(const std::filesystem::path& file) {
   return config;
 }
 
+RedisConfig load_redis_config(const std::filesystem::path& file) {
+  const toml::table table = parse(file);
+  RedisConfig redis;
+  read_redis(ConfigSection(&table, "", file).section("redis"), redis);
+  return redis;
+}
+
 std::string describe(const Config& config) {
   const auto& [redis, paths, engine, queue, audio, log_level] = config;
   std::ostringstream out;

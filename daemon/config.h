@@ -68,6 +68,9 @@ struct Config {
 /// range; a required key that is missing.
 [[nodiscard]] Config load_config(const std::filesystem::path& file);
 
+/// Only the section [redis] of @p file; what the others say does not matter. @throws ConfigError as load_config().
+[[nodiscard]] RedisConfig load_redis_config(const std::filesystem::path& file);
+
 /// Everything that is set, defaults included, as TOML. No secrets: passwords in URLs are replaced.
 [[nodiscard]] std::string describe(const Config& config);
 

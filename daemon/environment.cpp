@@ -39,6 +39,11 @@ std::filesystem::path data_folder() { return own_folder("STATE_DIRECTORY", "XDG_
 
 std::filesystem::path credentials_folder() { return variable("CREDENTIALS_DIRECTORY"); }
 
+std::string redis_url_of_environment() {
+  const std::string url = variable("AUDIOBOOKD_REDIS");
+  return url.empty() ? variable("REDIS_URL") : url;
+}
+
 void let_waiting_threads_sleep(char** argv) {
   constexpr const char* policy = "OMP_WAIT_POLICY";
   if (std::getenv(policy) == nullptr && ::setenv(policy, "passive", 0) == 0) {

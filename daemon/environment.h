@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 namespace audiobookd::daemon {
 
@@ -16,6 +17,9 @@ namespace audiobookd::daemon {
 
 /// systemd's $CREDENTIALS_DIRECTORY, or empty.
 [[nodiscard]] std::filesystem::path credentials_folder();
+
+/// $AUDIOBOOKD_REDIS, else $REDIS_URL, else empty.
+[[nodiscard]] std::string redis_url_of_environment();
 
 /// Whether the log goes to the journal ($JOURNAL_STREAM).
 [[nodiscard]] bool logs_to_journal();

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <csignal>
 #include <hiredis/hiredis.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/time.h>
 
@@ -149,6 +150,56 @@ RedisValue RedisConnection::command(std::span<const std::string_view> arguments,
     fail_broken();
   if (block.count() > 0)
     set_timeout(timeouts_.command);
+  if (reply->type == REDIS_REPLY_ERROR)
+    fail_answered(std::string(reply->str, reply->len));
+  return to_value(*reply);
+}
+
+std::vector<RedisValue> RedisConnection::pipeline(const std::vector<std::vector<std::string>>& commands) {
+  if (!context_)
+    connect();
+  const SigpipeHeldBack guard;
+  for (const std::vector<std::string>& command : commands) {
+    std::vector<const char*> texts;
+    std::vector<std::size_t> lengths;
+    for (const std::string& argument : command) {
+      texts.push_back(argument.data());
+      lengths.push_back(argument.size());
+    }
+    redisAppendCommandArgv(context_.get(), static_cast<int>(texts.size()), texts.data(), lengths.data());
+  }
+  std::vector<RedisValue> values;
+  std::string error;
+  for (std::size_t i = 0; i < commands.size(); ++i) {
+    void* raw = nullptr;
+    if (redisGetReply(context_.get(), &raw) != REDIS_OK)
+      fail_broken();
+    const std::unique_ptr<redisReply, ReplyDeleter> reply(static_cast<redisReply*>(raw));
+    if (reply->type == REDIS_REPLY_ERROR && error.empty())
+      error.assign(reply->str, reply->len);
+    values.push_back(to_value(*reply));
+  }
+  if (!error.empty())
+    fail_answered(error);
+  return values;
+}
+
+bool RedisConnection::has_input(std::chrono::milliseconds timeout) {
+  pollfd socket{.fd = context_->fd, .events = POLLIN, .revents = 0};
+  return poll(&socket, 1, static_cast<int>(timeout.count())) > 0; // interrupted: as good as nothing
+}
+
+std::optional<RedisValue> RedisConnection::receive(std::chrono::milliseconds timeout) {
+  if (!context_)
+    throw QueueUnavailable("Redis at " + endpoint_.display() + ": the connection is gone");
+  void* raw = nullptr; // what came together with an earlier reply is in hiredis' buffer, not in the socket's
+  if (redisGetReplyFromReader(context_.get(), &raw) != REDIS_OK)
+    fail_broken();
+  if (raw == nullptr && has_input(timeout) && redisGetReply(context_.get(), &raw) != REDIS_OK)
+    fail_broken();
+  const std::unique_ptr<redisReply, ReplyDeleter> reply(static_cast<redisReply*>(raw));
+  if (!reply)
+    return std::nullopt;
   if (reply->type == REDIS_REPLY_ERROR)
     fail_answered(std::string(reply->str, reply->len));
   return to_value(*reply);

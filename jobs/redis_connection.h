@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -92,6 +93,15 @@ public:
     return command(std::span(arguments.begin(), arguments.size()), block);
   }
 
+  /// Sends all commands at once and waits for their replies: one round trip instead of many.
+  /// @return the replies, in the order of the commands.
+  /// @throws as command(), for the first command that Redis refused; the others were executed all the same.
+  std::vector<RedisValue> pipeline(const std::vector<std::vector<std::string>>& commands);
+
+  /// Waits for what Redis sends unasked after SUBSCRIBE; nothing if it does not come within @p timeout.
+  /// @throws QueueUnavailable if the connection broke or there is none.
+  std::optional<RedisValue> receive(std::chrono::milliseconds timeout);
+
   [[nodiscard]] const RedisEndpoint& endpoint() const noexcept { return endpoint_; }
 
 private:
@@ -100,6 +110,7 @@ private:
   };
 
   void set_timeout(std::chrono::milliseconds timeout);
+  [[nodiscard]] bool has_input(std::chrono::milliseconds timeout);
   void authenticate();
   [[noreturn]] void fail_broken();
   [[noreturn]] void fail_answered(const std::string& error);

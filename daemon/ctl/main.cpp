@@ -1,6 +1,8 @@
-// The program audiobookctl: what people do beside the running daemon.
-//
-// Exit status: 0 done; 1 failed; 2 wrong usage.
+// The program audiobookctl: what people do beside the running daemon. How it ends: exit_status.h.
+#include "daemon/ctl/completion.h"
+#include "daemon/ctl/exit_status.h"
+#include "daemon/ctl/printable.h"
+#include "daemon/ctl/queue_commands.h"
 #include "daemon/ctl/voice_commands.h"
 #include "daemon/embedded_checkpoint.h"
 #include "daemon/environment.h"
@@ -10,6 +12,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <iostream>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 namespace {
@@ -17,7 +20,7 @@ namespace {
 namespace daemon = audiobookd::daemon;
 namespace engine = audiobookd::engine;
 
-enum ExitStatus { ok = 0, failed = 1, wrong_usage = 2 };
+using daemon::ExitStatus;
 
 struct CommandLine {
   std::filesystem::path voices;
@@ -111,33 +114,68 @@ void run_voice(const VoiceCommands& commands, CommandLine& line) {
   }
 }
 
-int run(int argc, char** argv) {
-  CLI::App app{"Looks after what audiobookd works with.", "audiobookctl"};
+/// How wide the terminal is that standard output is; 0 if it is none.
+std::size_t columns_of_output() {
+  winsize size{};
+  if (::isatty(STDOUT_FILENO) != 1) {
+    return 0;
+  }
+  constexpr std::size_t usual = 80;
+  return ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : usual;
+}
+
+ExitStatus run(int argc, char** argv) {
+  CLI::App app{"Adds jobs to the queue of audiobookd, shows and steers them, and looks after voices.", "audiobookctl"};
   app.set_version_flag("--version", "audiobookctl " AUDIOBOOKD_VERSION);
-  app.footer("Exit status: 0 done, 1 failed, 2 wrong usage.");
+  app.footer(std::string(daemon::queue_address_help) + "\n\n" + daemon::exit_status_help);
   app.require_subcommand(1);
+  daemon::QueueCommands queue({std::cin, std::cout, std::cerr, columns_of_output()});
+  queue.describe(app);
   CommandLine line;
-  const VoiceCommands commands = describe_voice(*app.add_subcommand("voice", "The voices of narrators"), line);
+  CLI::App& voice = *app.add_subcommand("voice", "The voices of narrators");
+  const VoiceCommands commands = describe_voice(voice, line);
+  std::string shell;
+  CLI::App& completion = *app.add_subcommand("completion", "Print a script that lets a shell complete commands");
+  completion.add_option("shell", shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? ok : wrong_usage;
+    return app.exit(error) == 0 ? ExitStatus::done : ExitStatus::wrong_usage;
+  }
+  if (const auto status = queue.run()) {
+    return *status;
+  }
+  if (completion.parsed()) {
+    std::cout << daemon::completion_script(app, shell);
+    return ExitStatus::done;
   }
   daemon::let_waiting_threads_sleep(argv);
   run_voice(commands, line);
-  return ok;
+  return ExitStatus::done;
+}
+
+/// Says what went wrong. Messages may quote what others wrote into the queue.
+ExitStatus fail(const std::exception& error, ExitStatus status) {
+  std::cerr << "audiobookctl: " << daemon::printable(error.what()) << '\n';
+  return status;
+}
+
+ExitStatus run_safely(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::invalid_argument& error) {
+    return fail(error, ExitStatus::wrong_usage);
+  } catch (const daemon::NoSuchJob& error) {
+    return fail(error, ExitStatus::no_such_job);
+  } catch (const audiobookd::jobs::QueueUnavailable& error) {
+    return fail(error, ExitStatus::unreachable);
+  } catch (const audiobookd::jobs::QueueError& error) {
+    return fail(error, ExitStatus::unreachable);
+  } catch (const std::exception& error) {
+    return fail(error, ExitStatus::failed);
+  }
 }
 
 } // namespace
 
-int main(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const std::invalid_argument& error) {
-    std::cerr << "audiobookctl: " << error.what() << '\n';
-    return wrong_usage;
-  } catch (const std::exception& error) {
-    std::cerr << "audiobookctl: " << error.what() << '\n';
-    return failed;
-  }
-}
+int main(int argc, char** argv) { return static_cast<int>(run_safely(argc, argv)); }
