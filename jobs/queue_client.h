@@ -20,9 +20,9 @@ namespace audiobookd::jobs {
 
 struct QueueClientSettings {
   std::string url = "redis://127.0.0.1:6379"; ///< see parse_redis_url()
-  std::string password;                       ///< replaces the URL's if not empty
+  std::string password{};                     ///< replaces the URL's if not empty
   std::string prefix = "tts:";                ///< of every key
-  RedisTimeouts timeouts;
+  RedisTimeouts timeouts{};
 };
 
 /// A job's record. Which fields there are is in PROTOCOL.md; the hash of the lease's token is left out.

@@ -1,6 +1,8 @@
 // How audiobookctl ends. README.md and --help say the same.
 #pragma once
 
+#include <functional>
+#include <iosfwd>
 #include <stdexcept>
 
 namespace audiobookd::daemon {
@@ -26,5 +28,9 @@ class NoSuchJob : public std::runtime_error {
 public:
   using std::runtime_error::runtime_error;
 };
+
+/// Runs @p command and says on @p err what went wrong, if something did. @return how the program should end: an
+/// exception is std::invalid_argument for wrong usage, NoSuchJob, one of the queue's, or another failure.
+[[nodiscard]] ExitStatus run_guarded(const std::function<ExitStatus()>& command, std::ostream& err);
 
 } // namespace audiobookd::daemon

@@ -1,7 +1,6 @@
 // The program audiobookctl: what people do beside the running daemon. How it ends: exit_status.h.
 #include "daemon/ctl/completion.h"
 #include "daemon/ctl/exit_status.h"
-#include "daemon/ctl/printable.h"
 #include "daemon/ctl/queue_commands.h"
 #include "daemon/ctl/voice_commands.h"
 #include "daemon/embedded_checkpoint.h"
@@ -154,28 +153,8 @@ ExitStatus run(int argc, char** argv) {
   return ExitStatus::done;
 }
 
-/// Says what went wrong. Messages may quote what others wrote into the queue.
-ExitStatus fail(const std::exception& error, ExitStatus status) {
-  std::cerr << "audiobookctl: " << daemon::printable(error.what()) << '\n';
-  return status;
-}
-
-ExitStatus run_safely(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const std::invalid_argument& error) {
-    return fail(error, ExitStatus::wrong_usage);
-  } catch (const daemon::NoSuchJob& error) {
-    return fail(error, ExitStatus::no_such_job);
-  } catch (const audiobookd::jobs::QueueUnavailable& error) {
-    return fail(error, ExitStatus::unreachable);
-  } catch (const audiobookd::jobs::QueueError& error) {
-    return fail(error, ExitStatus::unreachable);
-  } catch (const std::exception& error) {
-    return fail(error, ExitStatus::failed);
-  }
-}
-
 } // namespace
 
-int main(int argc, char** argv) { return static_cast<int>(run_safely(argc, argv)); }
+int main(int argc, char** argv) {
+  return static_cast<int>(daemon::run_guarded([&] { return run(argc, argv); }, std::cerr));
+}

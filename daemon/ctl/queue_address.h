@@ -13,10 +13,10 @@ inline constexpr const char* service_config = "/etc/audiobookd/audiobookd.toml";
 
 /// What the command line says; empty: nothing.
 struct QueueAddress {
-  std::string redis;
-  std::string prefix;
-  std::filesystem::path password_file;
-  std::filesystem::path config;
+  std::string redis{};
+  std::string prefix{};
+  std::filesystem::path password_file{};
+  std::filesystem::path config{};
 };
 
 inline constexpr const char* queue_address_help =

@@ -162,5 +162,33 @@ TEST(RedisConnection, DangerousConfigurationIsReported) {
   EXPECT_TRUE(redis_warnings(connection).empty());
 }
 
+TEST(RedisConnection, PipelinedCommandsAnswerInTheirOrderAndARefusalIsSaidAfterAll) {
+  const RedisServer server;
+  RedisConnection connection(parse_redis_url(server.url()), {}, "test");
+  const auto replies = connection.pipeline({{"SET", "a", "1"}, {"INCR", "a"}, {"GET", "a"}, {"GET", "none"}});
+  ASSERT_EQ(replies.size(), 4u);
+  EXPECT_EQ(replies[1].integer, 2);
+  EXPECT_EQ(replies[2].text, "2");
+  EXPECT_TRUE(replies[3].is_nil());
+  EXPECT_TRUE(connection.pipeline({}).empty());
+  EXPECT_THROW(connection.pipeline({{"LPUSH", "a", "x"}, {"INCR", "a"}, {"INCR", "a"}}), RedisCommandError);
+  EXPECT_EQ(connection.command({"GET", "a"}).text, "4") << "no reply is left over";
+}
+
+TEST(RedisConnection, PublishedMessagesAreReceivedOrMissedInTime) {
+  RedisServer server;
+  RedisConnection listener(parse_redis_url(server.url()), {}, "listener");
+  RedisConnection speaker(parse_redis_url(server.url()), {}, "speaker");
+  listener.command({"SUBSCRIBE", "a", "b"});
+  EXPECT_EQ(listener.receive(milliseconds(5000)).value().at(1).text, "b") << "the other channel's confirmation";
+  EXPECT_FALSE(listener.receive(milliseconds(1)));
+  speaker.pipeline({{"PUBLISH", "a", "one"}, {"PUBLISH", "b", "two"}}); // may come in one packet
+  EXPECT_EQ(listener.receive(milliseconds(5000)).value().at(2).text, "one");
+  EXPECT_EQ(listener.receive(milliseconds(5000)).value().at(2).text, "two");
+  server.kill();
+  EXPECT_THROW((void)listener.receive(milliseconds(5000)), QueueUnavailable);
+  EXPECT_THROW((void)listener.receive(milliseconds(1)), QueueUnavailable) << "it does not connect again by itself";
+}
+
 } // namespace
 } // namespace audiobookd::jobs
