@@ -6,7 +6,6 @@
 #include "storage/errors.h"
 
 #include <cmath>
-#include <fstream>
 #include <limits>
 #include <regex>
 #include <sstream>
@@ -15,13 +14,6 @@ namespace audiobookd::daemon {
 namespace {
 
 constexpr int int_max = std::numeric_limits<int>::max();
-
-void read_redis(ConfigSection section, RedisConfig& redis) {
-  section.read("url", redis.url);
-  section.read("prefix", redis.prefix);
-  section.read_path("password_file", redis.password_file);
-  section.reject_unknown();
-}
 
 void read_paths(ConfigSection section, PathConfig& paths) {
   for (const char* key : {"input_root", "output_root", "chunk_store"}) {
@@ -108,20 +100,6 @@ void read_log(ConfigSection section, std::string& level) {
   section.reject_unknown();
 }
 
-toml::table parse(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::ostringstream text;
-  if (!stream || !(text << stream.rdbuf())) {
-    throw ConfigError(file.string() + ": cannot be read, or is empty");
-  }
-  try {
-    return toml::parse(text.str(), file.string());
-  } catch (const toml::parse_error& error) {
-    throw ConfigError(file.string() + ":" + std::to_string(error.source().begin.line) + ": " +
-                      std::string(error.description()));
-  }
-}
-
 std::string quoted(const std::string& text) {
   std::ostringstream out;
   out << toml::value<std::string>(text);
@@ -135,7 +113,7 @@ std::string without_password(const std::string& url) {
 } // namespace
 
 Config load_config(const std::filesystem::path& file) {
-  const toml::table table = parse(file);
+  const toml::table table = parse_toml(file);
   Config config;
   ConfigSection root(&table, "", file);
   read_redis(root.section("redis"), config.redis);
@@ -146,13 +124,6 @@ Config load_config(const std::filesystem::path& file) {
   read_log(root.section("log"), config.log_level);
   root.reject_unknown();
   return config;
-}
-
-RedisConfig load_redis_config(const std::filesystem::path& file) {
-  const toml::table table = parse(file);
-  RedisConfig redis;
-  read_redis(ConfigSection(&table, "", file).section("redis"), redis);
-  return redis;
 }
 
 std::string describe(const Config& config) {
@@ -179,24 +150,6 @@ std::string describe(const Config& config) {
       << ", scene_s = " << audio.pauses.scene_s << ", chapter_s = " << audio.pauses.chapter_s
       << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
   return out.str();
-}
-
-std::string read_redis_password(const RedisConfig& redis, const std::filesystem::path& credentials_folder) {
-  std::filesystem::path file = redis.password_file;
-  if (file.empty() && !credentials_folder.empty()) {
-    file = credentials_folder / "redis-password";
-    if (!std::filesystem::exists(file)) {
-      return {};
-    }
-  }
-  std::string password;
-  if (!file.empty()) {
-    std::ifstream stream(file);
-    if (!std::getline(stream, password)) {
-      throw ConfigError(file.string() + ": the Redis password cannot be read");
-    }
-  }
-  return password;
 }
 
 } // namespace audiobookd::daemon

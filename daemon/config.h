@@ -3,28 +3,17 @@
 // Plain values; any thread.
 #pragma once
 
+#include "daemon/config_error.h"
+#include "daemon/redis_config.h"
 #include "engine/engine.h"
 #include "jobs/chunker.h"
 #include "storage/mp3_encoder.h"
 
 #include <cstdint>
 #include <filesystem>
-#include <stdexcept>
 #include <string>
 
 namespace audiobookd::daemon {
-
-/// The configuration is wrong. The message names file, line and key, what was expected and what was found.
-class ConfigError : public std::runtime_error {
-public:
-  using std::runtime_error::runtime_error;
-};
-
-struct RedisConfig {
-  std::string url = "redis://127.0.0.1:6379";
-  std::string prefix = "tts:";
-  std::filesystem::path password_file; ///< empty: the password is in the URL, or there is none
-};
 
 struct PathConfig {
   std::filesystem::path input_root;
@@ -68,16 +57,7 @@ struct Config {
 /// range; a required key that is missing.
 [[nodiscard]] Config load_config(const std::filesystem::path& file);
 
-/// Only the section [redis] of @p file; what the others say does not matter. @throws ConfigError as load_config().
-[[nodiscard]] RedisConfig load_redis_config(const std::filesystem::path& file);
-
 /// Everything that is set, defaults included, as TOML. No secrets: passwords in URLs are replaced.
 [[nodiscard]] std::string describe(const Config& config);
-
-/// The Redis password: the first line of password_file, else of the credential "redis-password" in
-/// @p credentials_folder (systemd's $CREDENTIALS_DIRECTORY, may be empty), else nothing.
-/// @throws ConfigError naming a password_file that cannot be read.
-[[nodiscard]] std::string read_redis_password(const RedisConfig& redis,
-                                              const std::filesystem::path& credentials_folder);
 
 } // namespace audiobookd::daemon

@@ -1,6 +1,7 @@
 // Reading and rejecting the keys of a TOML table.
 #include "daemon/config_section.h"
 
+#include <fstream>
 #include <sstream>
 
 namespace audiobookd::daemon {
@@ -20,6 +21,20 @@ std::string range(const char* what, Number least, Number greatest) {
 }
 
 } // namespace
+
+toml::table parse_toml(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  std::ostringstream text;
+  if (!stream || !(text << stream.rdbuf())) {
+    throw ConfigError(file.string() + ": cannot be read, or is empty");
+  }
+  try {
+    return toml::parse(text.str(), file.string());
+  } catch (const toml::parse_error& error) {
+    throw ConfigError(file.string() + ":" + std::to_string(error.source().begin.line) + ": " +
+                      std::string(error.description()));
+  }
+}
 
 std::string ConfigSection::dotted(std::string_view key) const {
   return name_.empty() ? std::string(key) : name_ + "." + std::string(key);

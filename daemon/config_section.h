@@ -3,7 +3,7 @@
 // One thread at a time per section.
 #pragma once
 
-#include "daemon/config.h"
+#include "daemon/config_error.h"
 
 #include <filesystem>
 #include <set>
@@ -12,6 +12,9 @@
 #include <toml++/toml.h>
 
 namespace audiobookd::daemon {
+
+/// Reads a TOML file. @throws ConfigError: it cannot be read, is empty, or is not TOML.
+[[nodiscard]] toml::table parse_toml(const std::filesystem::path& file);
 
 class ConfigSection {
 public:

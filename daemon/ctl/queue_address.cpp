@@ -1,8 +1,8 @@
 // See queue_address.h.
 #include "daemon/ctl/queue_address.h"
 
-#include "daemon/config.h"
 #include "daemon/environment.h"
+#include "daemon/redis_config.h"
 
 #include <unistd.h>
 

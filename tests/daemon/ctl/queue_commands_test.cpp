@@ -2,6 +2,7 @@
 #include "jobs/job.h"
 #include "tests/daemon/ctl/ctl_fixture.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 
 namespace audiobookd::daemon {
@@ -462,7 +463,7 @@ TEST_F(RedisCtl, NothingThatATerminalObeysIsPrinted) {
       std::string text = ran.out + ran.err;
       if (words.front() == "follow" && columns > 0) { // the board's own
         std::erase(text, '\r');
-        text.erase(text.find("\x1b[K"), 3);
+        text.erase(std::min(text.find("\x1b[K"), text.size()), 3);
       }
       EXPECT_NE(text, "");
       for (const char c : text) {
