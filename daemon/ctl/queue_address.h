@@ -23,7 +23,7 @@ inline constexpr const char* queue_address_help =
     "Where Redis is, the first that is given: --redis; [redis] of --config; $AUDIOBOOKD_REDIS; $REDIS_URL; [redis] of\n"
     "/etc/audiobookd/audiobookd.toml, if it can be read; redis://127.0.0.1:6379. --prefix and --password-file go "
     "before\n"
-    "what a configuration says.";
+    "what a configuration says. Others on this machine can read a password in a command line: a file keeps it.";
 
 /// In the order that queue_address_help describes. @param default_config the service's.
 /// @throws ConfigError for a configuration that is wrong, or a password file that cannot be read.

@@ -11,10 +11,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::array<std::string_view, 17> numbers = {
-    "v",          "progress",   "eta",           "first_audio_ms", "attempts", "max_attempts",
-    "created_at", "started_at", "updated_at",    "heartbeat_at",   "retry_at", "finished_at",
-    "not_before", "suspect",    "suspect_since", "alone",          "cancel"};
+constexpr std::array<std::string_view, 19> numbers = {
+    "v",        "progress",      "eta",        "first_audio_ms", "attempts", "max_attempts", "created_at",
+    "ready_at", "started_at",    "updated_at", "heartbeat_at",   "retry_at", "finished_at",  "not_before",
+    "suspect",  "suspect_since", "alone",      "cancel",         "overdue"};
 
 /// The number that @p text is; null if it is none.
 Json number(const std::string& text) {

@@ -137,6 +137,13 @@ TEST_F(RedisAcl, AWorkerCanDoItsWork) {
   worker.retire();
 }
 
+TEST_F(RedisAcl, TheUserIsInTheUrlAndThePasswordInAFile) {
+  const testing::TemporaryFolder folder;
+  const auto file = folder.write("password", "change-me-producer\n");
+  const Ran ran = testing::run_ctl({"ls", "--redis", "unix://producer:@" + server.socket(), "--password-file", file});
+  EXPECT_EQ(ran.status, 0) << ran.err;
+}
+
 TEST_F(RedisAcl, NobodyElseComesIn) {
   EXPECT_EQ(testing::run_ctl({"ls", "--redis", server.url()}).status, 4);
   EXPECT_EQ(testing::run_ctl({"ls", "--redis", "unix://producer:wrong@" + server.socket()}).status, 4);

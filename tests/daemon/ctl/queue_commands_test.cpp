@@ -518,5 +518,44 @@ TEST_F(RedisCtl, APrefixNamesAnotherQueue) {
   EXPECT_EQ(admin.command({"XLEN", "other:q:normal"}).integer, 1);
 }
 
+// --- The program ---------------------------------------------------------------------------------------------------
+
+TEST(RedisCtlProgram, ItsExitStatusIsThatOfTheCommand) {
+  const auto status = [](std::vector<std::string> words) {
+    return testing::CtlProcess(std::move(words)).wait().status;
+  };
+  EXPECT_EQ(status({}), 2);
+  EXPECT_EQ(status({"nonsense"}), 2);
+  EXPECT_EQ(status({"ls", "--nonsense"}), 2);
+  EXPECT_EQ(status({"--version"}), 0);
+  EXPECT_EQ(status({"dead", "ls", "--help"}), 0);
+  EXPECT_EQ(status({"ls", "--redis", "unix:///nonexistent"}), 4);
+  EXPECT_EQ(status({"completion", "tcsh"}), 2);
+  const testing::TemporaryFolder folder;
+  EXPECT_EQ(status({"voice", "--voices", folder.path(), "list"}), 0);
+  EXPECT_EQ(status({"voice", "--voices", folder.path(), "show", "nobody"}), 1);
+  EXPECT_EQ(status({"voice"}), 2);
+}
+
+TEST(RedisCtlProgram, ItPrintsItsCompletion) {
+  const Ran ran = testing::CtlProcess({"completion", "bash"}).wait();
+  EXPECT_EQ(ran.status, 0);
+  EXPECT_TRUE(contains(ran.out, "/voice/preview")) << "voices, too";
+  EXPECT_TRUE(contains(ran.out, "complete -o default -F _audiobookctl audiobookctl"));
+}
+
+TEST(RedisCtlProgram, RedisIsFoundByTheEnvironmentAndByAConfiguration) {
+  const jobs::RedisServer server({"--requirepass", "right"});
+  const testing::TemporaryFolder folder;
+  folder.write("password", "right\n");
+  const auto config =
+      folder.write("audiobookd.toml", "[redis]\nurl = '" + server.url() + "'\npassword_file = 'password'\n");
+  EXPECT_EQ(testing::CtlProcess({"ls", "--config", config}, {{"REDIS_URL", "redis://127.0.0.1:1"}}).wait().status, 0);
+  const std::string url = "unix://:right@" + server.socket();
+  EXPECT_EQ(
+      testing::CtlProcess({"ls"}, {{"AUDIOBOOKD_REDIS", url}, {"REDIS_URL", "redis://127.0.0.1:1"}}).wait().status, 0);
+  EXPECT_EQ(testing::CtlProcess({"ls"}, {{"AUDIOBOOKD_REDIS", ""}, {"REDIS_URL", url}}).wait().status, 0);
+}
+
 } // namespace
 } // namespace audiobookd::daemon
