@@ -112,27 +112,26 @@ std::string bash_script(const CLI::App& app) {
     paths += place.path.empty() ? "" : (paths.empty() ? "" : "|") + place.path;
     cases += fmt::format("    \"{}\"", place.path.empty() ? ":" : place.path + ":") + "*)\n      case $before in\n";
     for (const Choice& choice : place.choices) {
-      cases += fmt::format("        {}) words='{}' ;;\n", choice.option, choice.values);
+      cases += fmt::format("        {}) offer='{}' ;;\n", choice.option, choice.values);
     }
-    std::string offer = all_words(place);
-    cases += fmt::format("        *) words='{}' ;;\n      esac\n", offer);
+    cases += fmt::format("        *) offer='{}' ;;\n      esac\n", all_words(place));
     if (!place.ids.empty()) {
-      cases += fmt::format("      [[ $current == -* ]] || words={}\n",
+      cases += fmt::format("      [[ $current == -* ]] || offer={}\n",
                            place.is_command ? "$(" + place.ids + " 2>/dev/null)" : "'" + place.ids + "'");
     }
     cases += "      ;;\n";
   }
   return fmt::format(R"(# Completion of audiobookctl for bash: source <(audiobookctl completion bash)
 _audiobookctl() {{
-  local path= word words= current=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}}
-  for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
-    case $path/$word in
-      {}) path=$path/$word ;;
+  local place= word offer= current=${{COMP_WORDS[$COMP_CWORD]}} before=${{COMP_WORDS[$((COMP_CWORD-1))]}}
+  for word in "${{COMP_WORDS[@]:1:$((COMP_CWORD-1))}}"; do
+    case $place/$word in
+      {}) place=$place/$word ;;
     esac
   done
-  case $path: in
+  case $place: in
 {}  esac
-  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+  COMPREPLY=($(compgen -W "$offer" -- "$current"))
 }}
 complete -o default -F _audiobookctl audiobookctl
 )",

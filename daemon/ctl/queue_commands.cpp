@@ -23,6 +23,9 @@ namespace {
 
 using std::chrono::milliseconds;
 
+/// Of jobs that are followed on a terminal: one cannot go back to lines that have left it.
+constexpr std::size_t most_lines_drawn = 20;
+
 milliseconds to_milliseconds(double seconds) { return milliseconds(static_cast<std::int64_t>(1000 * seconds)); }
 
 std::string read_all(std::istream& in, const std::string& name) {
@@ -154,7 +157,7 @@ ExitStatus QueueCommands::follow_to_the_end(std::vector<FollowedJob> jobs) {
   std::unique_ptr<FollowView> view;
   if (as_json_) {
     view = std::make_unique<JsonView>(console_.out, console_.err);
-  } else if (console_.columns > 0) {
+  } else if (console_.columns > 0 && jobs.size() <= most_lines_drawn) {
     view = std::make_unique<BoardView>(console_.out, console_.columns);
   } else {
     view = std::make_unique<LineView>(console_.out, console_.err);
