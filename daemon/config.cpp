@@ -64,6 +64,7 @@ void read_queue(ConfigSection section, QueueConfig& queue) {
   section.read("max_wait_s", queue.max_wait_s, 0, 31536000);
   section.read("ended_retention_days", queue.ended_retention_days, 0.001, 36500);
   section.read("idempotency_days", queue.idempotency_days, 0.001, 36500);
+  section.read("period_scale", queue.period_scale, 0.01, 1);
   if (std::llround(1000 * queue.lease_s) < 3 * std::llround(1000 * queue.heartbeat_s)) {
     section.reject_section("lease_s must be at least three times heartbeat_s");
   }
@@ -144,6 +145,7 @@ std::string describe(const Config& config) {
       << "\nshort_minutes = " << queue.short_minutes
       << "\ndrain_seconds = " << queue.drain_seconds << "\nmax_wait_s = " << queue.max_wait_s
       << "\nended_retention_days = " << queue.ended_retention_days << "\nidempotency_days = " << queue.idempotency_days
+      << "\nperiod_scale = " << queue.period_scale
       << "\n\n[audio]\nvoice = " << quoted(audio.voice) << "\nbitrate_kbps = " << audio.mp3.bitrate_kbps
       << "\nquality = " << audio.mp3.quality << "\nencoder_threads = " << audio.encoder_threads
       << "\npauses = { sentence_s = " << audio.pauses.sentence_s << ", paragraph_s = " << audio.pauses.paragraph_s

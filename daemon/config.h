@@ -34,6 +34,7 @@ struct QueueConfig {
   double max_wait_s = 3600;         ///< in a lower queue, before a job goes before all queues; 0: for ever
   double ended_retention_days = 30; ///< of records of done and cancelled jobs
   double idempotency_days = 7;      ///< of idempotency keys
+  double period_scale = 1;          ///< factor of all periods but drain_seconds, for tests; (0, 1]
 };
 
 struct AudioConfig {

@@ -108,6 +108,7 @@ jobs::RedisQueueSettings queue_settings(const daemon::Config& config) {
   settings.max_wait = milliseconds(config.queue.max_wait_s);
   settings.ended_retention = seconds_of_days(config.queue.ended_retention_days);
   settings.idempotency_retention = seconds_of_days(config.queue.idempotency_days);
+  settings.scale_periods(config.queue.period_scale);
   return settings;
 }
 
@@ -197,20 +198,19 @@ int run_daemon(const CommandLine& line) {
   const daemon::ClipVoices clips(voices / "clips", {.clip_decoder = daemon::installed_clip_decoder(),
                                                     .checkpoint = model.empty() ? daemon::embedded_checkpoint() : model,
                                                     .cpu_threads = config.engine.cpu_threads});
-  daemon::RenderService service({.queue = queue,
-                                 .connect_queue = [&queue] { return queue.connect(); },
-                                 .renderer = *renderer,
-                                 .store = store,
-                                 .storage = storage,
-                                 .clips = clips,
-                                 .manager = systemd,
-                                 .encoders = encoders},
-                                {.defaults = {.voice = config.audio.voice,
-                                              .voices = voices,
-                                              .mp3 = config.audio.mp3,
-                                              .pauses = config.audio.pauses},
-                                 .heartbeat = milliseconds(config.queue.heartbeat_s),
-                                 .limits = limits_of(config)});
+  daemon::RenderService service(
+      {.queue = queue,
+       .connect_queue = [&queue] { return queue.connect(); },
+       .renderer = *renderer,
+       .store = store,
+       .storage = storage,
+       .clips = clips,
+       .manager = systemd,
+       .encoders = encoders},
+      {.defaults =
+           {.voice = config.audio.voice, .voices = voices, .mp3 = config.audio.mp3, .pauses = config.audio.pauses},
+       .periods = daemon::scaled_periods(milliseconds(config.queue.heartbeat_s), config.queue.period_scale),
+       .limits = limits_of(config)});
   systemd.ready();
   const ServiceSignals::Attachment attachment(signals, service);
   service.run(signals.stop_token());

@@ -15,7 +15,6 @@ namespace audiobookd::daemon {
 namespace {
 
 constexpr std::chrono::milliseconds first_wait{100};
-constexpr std::chrono::milliseconds longest_wait{5000};
 /// For room in the chunk store that other jobs hold; then the attempt has failed.
 constexpr std::chrono::minutes room_patience{10};
 
@@ -110,7 +109,7 @@ jobs::Progress RenderJob::progress() {
 /// Repeats @p call while the queue is unavailable. Once the job is to stop, the next such answer is thrown.
 template <typename Call>
 auto RenderJob::patiently(Call call) {
-  for (std::chrono::milliseconds wait = first_wait;; wait = std::min(2 * wait, longest_wait)) {
+  for (std::chrono::milliseconds wait = first_wait;; wait = std::min(2 * wait, with_.longest_wait)) {
     try {
       return call();
     } catch (const jobs::QueueUnavailable&) {

@@ -13,6 +13,7 @@
 #include "storage/storage.h"
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <filesystem>
 #include <functional>
@@ -40,7 +41,8 @@ struct JobSurroundings {
   const storage::Storage& storage;
   const ClipVoices& clips;
   JobDefaults defaults;
-  std::function<void()> on_end; ///< called when a job is over, on its thread; must not throw
+  std::chrono::milliseconds longest_wait{5'000}; ///< before a queue that did not answer is asked again
+  std::function<void()> on_end;                  ///< called when a job is over, on its thread; must not throw
 };
 
 class RenderJob {

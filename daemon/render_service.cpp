@@ -13,16 +13,6 @@
 namespace audiobookd::daemon {
 namespace {
 
-/// Longest wait for new work before the queue is looked at anyway.
-constexpr std::chrono::milliseconds poll_period{500};
-/// How often delayed jobs and silent workers are looked for.
-constexpr std::chrono::milliseconds upkeep_period{1'000};
-/// How often the queue is asked which jobs of the chunk store are over.
-constexpr std::chrono::milliseconds review_period{60'000};
-constexpr std::chrono::milliseconds first_queue_wait{100};
-/// Well below any sensible watchdog period: it is fed between the attempts.
-constexpr std::chrono::milliseconds longest_queue_wait{2'000};
-
 std::string host_name() {
   char name[256] = {};
   gethostname(name, sizeof name - 1);
@@ -31,8 +21,19 @@ std::string host_name() {
 
 } // namespace
 
+ServicePeriods scaled_periods(std::chrono::milliseconds heartbeat, double factor) {
+  ServicePeriods periods{.heartbeat = heartbeat};
+  for (std::chrono::milliseconds* period :
+       {&periods.heartbeat, &periods.poll, &periods.upkeep, &periods.first_queue_wait, &periods.longest_queue_wait,
+        &periods.longest_job_wait, &periods.review, &periods.hang, &periods.standstill}) {
+    const auto scaled = std::llround(factor * static_cast<double>(period->count()));
+    *period = std::chrono::milliseconds(std::max(1LL, scaled));
+  }
+  return periods;
+}
+
 RenderService::RenderService(const ServiceParts& parts, const ServiceSettings& settings)
-    : parts_(parts), heartbeat_(settings.heartbeat), hang_(settings.hang), max_jobs_(settings.limits.max_jobs),
+    : parts_(parts), periods_(settings.periods), max_jobs_(settings.limits.max_jobs),
       short_jobs_(settings.limits.short_jobs), short_length_(settings.limits.short_length),
       drain_(settings.limits.drain), pool_(parts.renderer, parts.store, pool_options(parts.renderer.info())),
       surroundings_{.queue = parts.queue,
@@ -40,8 +41,9 @@ RenderService::RenderService(const ServiceParts& parts, const ServiceSettings& s
                     .storage = parts.storage,
                     .clips = parts.clips,
                     .defaults = settings.defaults,
+                    .longest_wait = settings.periods.longest_job_wait,
                     .on_end = [this] { notify_changed(); }},
-      keeper_(parts.queue, parts.store, review_period), watch_(parts.queue, poll_period, [this] { notify_changed(); }),
+      keeper_(parts.queue, parts.store, periods_.review), watch_(parts.queue, periods_.poll, [this] { notify_changed(); }),
       engine_(parts.renderer, pool_, [this] { notify_changed(); }) {}
 
 void RenderService::set_limits(const ServiceLimits& limits) {
@@ -109,7 +111,7 @@ void RenderService::wait_for_queue(const std::string& why, std::stop_token stop)
     parts_.manager.status("waiting for Redis: " + why);
   }
   connected_ = false;
-  queue_wait_ = std::clamp(2 * queue_wait_, first_queue_wait, longest_queue_wait);
+  queue_wait_ = std::clamp(2 * queue_wait_, periods_.first_queue_wait, periods_.longest_queue_wait);
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, stop, queue_wait_, [this] { return engine_.has_ended(); });
 }
@@ -118,7 +120,7 @@ void RenderService::wait_for_queue(const std::string& why, std::stop_token stop)
 /// found by looking now and then.
 void RenderService::wait_for_news(const std::stop_token& stop) {
   const auto is_over = [](const OpenJob& open) { return open.job->is_over(); };
-  const auto wake_up = std::min(next_heartbeat_, Clock::now() + poll_period);
+  const auto wake_up = std::min(next_heartbeat_, Clock::now() + periods_.poll);
   watch_.look();
   std::unique_lock lock(mutex_);
   changed_.wait_until(lock, stop, wake_up, [&] {
@@ -136,7 +138,7 @@ void RenderService::maintain_queue() {
   if (Clock::now() < next_upkeep_) {
     return;
   }
-  next_upkeep_ = Clock::now() + upkeep_period;
+  next_upkeep_ = Clock::now() + periods_.upkeep;
   parts_.queue.promote();
   for (const jobs::ReclaimReport& report : parts_.queue.reclaim()) {
     spdlog::warn("job {}: its worker {} is silent, now {}", report.id, report.owner, report.state);
@@ -194,7 +196,7 @@ void RenderService::heartbeat_when_due() {
   if (Clock::now() < next_heartbeat_) {
     return;
   }
-  next_heartbeat_ = Clock::now() + heartbeat_;
+  next_heartbeat_ = Clock::now() + periods_.heartbeat;
   if (parts_.queue.announce(describe_worker()) == jobs::WorkerOrder::drain && !std::exchange(drained_, true)) {
     spdlog::info("told to drain: {} jobs open, then this worker ends", open_jobs_.size());
   }
@@ -237,7 +239,7 @@ void RenderService::watch_progress() {
   if (devices.empty()) {
     devices.push_back({.in_flight = pool_.in_flight(), .advances = stats.decode_steps + pool_.deliveries()});
   }
-  watches_.resize(devices.size());
+  watches_.resize(devices.size(), ProgressWatch(periods_.standstill));
   bool all_alive = true;
   for (std::size_t i = 0; i < devices.size(); ++i) {
     all_alive = watches_[i].is_alive(devices[i].in_flight, devices[i].advances, Clock::now()) && all_alive;
@@ -263,7 +265,7 @@ void RenderService::await_open_jobs(Clock::time_point deadline) {
   const auto is_over = [](const OpenJob& open) { return open.job->is_over(); };
   while (Clock::now() < deadline) {
     {
-      const auto wake_up = std::min({deadline, next_heartbeat_, Clock::now() + poll_period});
+      const auto wake_up = std::min({deadline, next_heartbeat_, Clock::now() + periods_.poll});
       std::unique_lock lock(mutex_);
       const auto is_pointless = [&] { return engine_.has_failed() || std::ranges::all_of(open_jobs_, is_over); };
       if (changed_.wait_until(lock, wake_up, is_pointless)) {
@@ -284,7 +286,7 @@ void RenderService::release_hanging_jobs() {
   const auto is_over = [](const OpenJob& open) { return open.job->is_over(); };
   {
     std::unique_lock lock(mutex_);
-    if (changed_.wait_for(lock, hang_, [&] { return std::ranges::all_of(open_jobs_, is_over); })) {
+    if (changed_.wait_for(lock, periods_.hang, [&] { return std::ranges::all_of(open_jobs_, is_over); })) {
       return;
     }
   }

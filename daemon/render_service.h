@@ -61,10 +61,32 @@ struct ServiceParts {
   std::function<void()> give_up = [] { std::_Exit(1); };
 };
 
+/// How often and how long. Tests scale all of them together.
+struct ServicePeriods {
+  std::chrono::milliseconds heartbeat{5'000};
+  /// Longest wait for new work before the queue is looked at anyway.
+  std::chrono::milliseconds poll{500};
+  /// How often delayed jobs and silent workers are looked for.
+  std::chrono::milliseconds upkeep{1'000};
+  std::chrono::milliseconds first_queue_wait{100};
+  /// Well below any sensible watchdog period: it is fed between the attempts.
+  std::chrono::milliseconds longest_queue_wait{2'000};
+  /// Longest wait of a job's thread before it asks again a queue that did not answer.
+  std::chrono::milliseconds longest_job_wait{5'000};
+  /// How often the queue is asked which jobs of the chunk store are over.
+  std::chrono::milliseconds review{60'000};
+  /// How long a job's thread may take to end after it was told to.
+  std::chrono::milliseconds hang{10'000};
+  /// See ProgressWatch.
+  std::chrono::milliseconds standstill = ProgressWatch::least_patience;
+};
+
+/// The usual periods with another @p heartbeat, all times @p factor, none below a millisecond.
+[[nodiscard]] ServicePeriods scaled_periods(std::chrono::milliseconds heartbeat, double factor);
+
 struct ServiceSettings {
   JobDefaults defaults;
-  std::chrono::milliseconds heartbeat{5'000};
-  std::chrono::milliseconds hang{10'000}; ///< how long a job's thread may take to end after it was told to
+  ServicePeriods periods;
   ServiceLimits limits;
 };
 
@@ -115,8 +137,7 @@ private:
   [[nodiscard]] std::string describe_worker() const;
 
   const ServiceParts parts_;
-  const std::chrono::milliseconds heartbeat_;
-  const std::chrono::milliseconds hang_;
+  const ServicePeriods periods_;
   std::atomic<int> max_jobs_;
   std::atomic<int> short_jobs_;
   std::atomic<std::chrono::minutes> short_length_;

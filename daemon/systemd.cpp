@@ -47,7 +47,7 @@ bool ProgressWatch::is_alive(std::size_t in_flight, std::uint64_t advances, Cloc
     last_change_ = now;
     return true;
   }
-  return standstill <= std::max<Clock::duration>(least_patience, 10 * longest_standstill_);
+  return standstill <= std::max(patience_, 10 * longest_standstill_);
 }
 
 } // namespace audiobookd::daemon

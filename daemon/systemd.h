@@ -47,17 +47,20 @@ private:
 };
 
 /// Decides whether the watchdog may be fed: always while nothing is in flight, and else as long as something advances.
-/// How long a standstill may take is learnt: ten times the longest one that was overcome, but at least a minute.
+/// How long a standstill may take is learnt: ten times the longest one that was overcome, but at least @p patience.
 /// One thread at a time.
 class ProgressWatch {
 public:
   using Clock = std::chrono::steady_clock;
   static constexpr std::chrono::seconds least_patience{60};
 
+  explicit ProgressWatch(Clock::duration patience = least_patience) : patience_(patience) {}
+
   /// @param advances any number that changes when work advances.
   [[nodiscard]] bool is_alive(std::size_t in_flight, std::uint64_t advances, Clock::time_point now);
 
 private:
+  Clock::duration patience_;
   std::uint64_t last_advances_ = 0;
   Clock::time_point last_change_{};
   Clock::duration longest_standstill_{};

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <sys/random.h>
 #include <system_error>
@@ -12,6 +13,9 @@
 
 namespace audiobookd::jobs {
 namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
 
 constexpr std::string_view protocol_version = "1";
 constexpr std::string_view intake_batch = "16"; // entries of up to 4 MiB each
@@ -126,6 +130,13 @@ Verdict judge(const std::string* payload) {
 }
 
 } // namespace
+
+void RedisQueueSettings::scale_periods(double factor) {
+  for (milliseconds* period :
+       {&heartbeat, &lease, &retry_base, &retry_longest, &suspect_patience, &timeouts.connect, &timeouts.command})
+    *period = std::max(milliseconds(1), milliseconds(std::llround(factor * static_cast<double>(period->count()))));
+  worker_ttl = std::max(seconds(1), seconds(std::llround(std::ceil(factor * static_cast<double>(worker_ttl.count())))));
+}
 
 RedisQueue::RedisQueue(RedisQueueSettings settings)
     : settings_(checked(std::move(settings))),

@@ -34,6 +34,10 @@ struct RedisQueueSettings {
   std::chrono::seconds ended_retention{30 * 86400}; ///< how long done and cancelled jobs stay visible
   std::chrono::seconds idempotency_retention{7 * 86400};
   RedisTimeouts timeouts;
+
+  /// Every period above but the retentions times @p factor: heartbeat, lease, retries, patience, registration and
+  /// time-outs. For tests.
+  void scale_periods(double factor);
 };
 
 class RedisQueue final : public Queue {

@@ -1,8 +1,5 @@
-// fork and execve; a checkpoint to run with.
+// fork and execve.
 #include "tests/daemon/process.h"
-
-#include "engine/models/chatterbox/make_checkpoint.h"
-#include "tests/daemon/fakes.h"
 
 #include <csignal>
 #include <cstdlib>
@@ -15,8 +12,11 @@ namespace audiobookd::daemon::testing {
 namespace {
 
 /// Becomes the program.
-[[noreturn]] void execute(std::vector<std::string> words, const std::map<std::string, std::string>& environment,
-                          const std::filesystem::path& log) {
+[[noreturn]] void execute(const std::string& program, std::vector<std::string> words,
+                          const std::map<std::string, std::string>& environment, const std::filesystem::path& log) {
+  sigset_t none; // a thread of the test may hold signals back
+  sigemptyset(&none);
+  pthread_sigmask(SIG_SETMASK, &none, nullptr);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   for (const auto& [name, value] : environment) {
     setenv(name.c_str(), value.c_str(), 1);
@@ -25,7 +25,7 @@ namespace {
   if (file < 0 || dup2(file, STDOUT_FILENO) < 0 || dup2(file, STDERR_FILENO) < 0) {
     _exit(127);
   }
-  words.insert(words.begin(), AUDIOBOOKD_PROGRAM);
+  words.insert(words.begin(), program);
   std::vector<char*> argv;
   for (std::string& word : words) {
     argv.push_back(word.data());
@@ -37,13 +37,17 @@ namespace {
 
 } // namespace
 
-Process::Process(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment,
-                 const std::filesystem::path& log)
+Process::Process(const std::filesystem::path& program, const std::vector<std::string>& arguments,
+                 const std::map<std::string, std::string>& environment, const std::filesystem::path& log)
     : pid_(fork()) {
   if (pid_ == 0) {
-    execute(arguments, environment, log);
+    execute(program.string(), arguments, environment, log);
   }
 }
+
+Process::Process(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment,
+                 const std::filesystem::path& log)
+    : Process(AUDIOBOOKD_PROGRAM, arguments, environment, log) {}
 
 Process::~Process() {
   if (pid_ > 0) {
@@ -60,19 +64,15 @@ int Process::wait() {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
+bool Process::is_running() const {
+  siginfo_t ended{};
+  return pid_ > 0 && waitid(P_PID, static_cast<id_t>(pid_), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         ended.si_pid == 0;
+}
+
 int Process::end(int number) {
   signal(number);
   return wait();
-}
-
-const std::filesystem::path& tiny_checkpoint() {
-  static const TemporaryFolder folder;
-  static const std::filesystem::path checkpoint = [] {
-    std::filesystem::path path = folder.path() / "tiny";
-    engine::chatterbox::write_checkpoint(engine::chatterbox::Preset::tiny, path);
-    return path;
-  }();
-  return checkpoint;
 }
 
 } // namespace audiobookd::daemon::testing

@@ -12,18 +12,25 @@ namespace audiobookd::daemon::testing {
 /// Killed when forgotten, and when the test dies.
 class Process {
 public:
-  /// Starts the program. @param environment is set in addition. @param log receives what it prints, appended.
+  /// Starts @p program.
+  Process(const std::filesystem::path& program, const std::vector<std::string>& arguments,
+          const std::map<std::string, std::string>& environment, const std::filesystem::path& log);
+  /// Starts the program of the project. @param environment is set in addition. @param log receives what it prints,
+  /// appended.
   Process(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment,
           const std::filesystem::path& log);
   ~Process();
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 
+  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
   void signal(int number) const;
   /// Waits for the end. @return the exit status, or minus the signal that ended it.
   int wait();
   /// Sends a signal and waits for the end, as wait().
   int end(int number);
+  /// Whether it has not ended yet; wait() gives its status afterwards all the same.
+  [[nodiscard]] bool is_running() const;
 
 private:
   pid_t pid_;

@@ -97,7 +97,7 @@ protected:
                      .manager = manager_,
                      .encoders = encoders_,
                      .give_up = [this] { give_up(); }},
-        ServiceSettings{.defaults = {}, .heartbeat = heartbeat_, .hang = hang_, .limits = limits});
+        ServiceSettings{.defaults = {}, .periods = {.heartbeat = heartbeat_, .hang = hang_}, .limits = limits});
     ended_ = std::async(std::launch::async, [this] { service_->run(stop_.get_token()); });
   }
 

@@ -21,7 +21,8 @@ bool eventually(const std::function<bool()>& holds) {
   return true;
 }
 
-RedisServer::RedisServer(std::vector<std::string> options) : options_(std::move(options)) {
+RedisServer::RedisServer(std::vector<std::string> options, std::map<std::string, std::string> environment)
+    : options_(std::move(options)), environment_(std::move(environment)) {
   std::string name = std::filesystem::temp_directory_path() / "audiobookd-redis-XXXXXX";
   if (mkdtemp(name.data()) == nullptr)
     throw std::runtime_error("mkdtemp " + name + " failed");
@@ -46,6 +47,8 @@ void RedisServer::start() {
   pid_ = fork();
   if (pid_ == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL); // no server outlives its test
+    for (const auto& [name, value] : environment_)
+      setenv(name.c_str(), value.c_str(), 1);
     execvp(arguments[0], arguments.data());
     _exit(127);
   }

@@ -9,9 +9,11 @@
 #include <filesystem>
 #include <functional>
 #include <gtest/gtest.h>
+#include <map>
 #include <memory>
 #include <string>
 #include <sys/types.h>
+#include <utility>
 #include <vector>
 
 namespace audiobookd::jobs {
@@ -22,7 +24,8 @@ bool eventually(const std::function<bool()>& holds);
 class RedisServer {
 public:
   /// Starts a server and waits until it answers. @param options further arguments of redis-server.
-  explicit RedisServer(std::vector<std::string> options = {});
+  /// @param environment is set in addition.
+  explicit RedisServer(std::vector<std::string> options = {}, std::map<std::string, std::string> environment = {});
   ~RedisServer();
   RedisServer(const RedisServer&) = delete;
   RedisServer& operator=(const RedisServer&) = delete;
@@ -37,12 +40,18 @@ public:
 private:
   std::filesystem::path folder_;
   std::vector<std::string> options_;
+  std::map<std::string, std::string> environment_;
   pid_t pid_ = -1;
 };
 
 /// A server, an administrator's connection and as many workers as a test asks for.
 class RedisQueueFixture : public ::testing::Test {
 protected:
+  RedisQueueFixture() = default;
+  /// As RedisServer's.
+  explicit RedisQueueFixture(std::vector<std::string> options, std::map<std::string, std::string> environment = {})
+      : server(std::move(options), std::move(environment)) {}
+
   RedisServer server;
   RedisConnection admin{parse_redis_url(server.url()), {}, "test"};
 
