@@ -112,6 +112,10 @@ jobs::RedisQueueSettings queue_settings(const daemon::Config& config) {
   return settings;
 }
 
+daemon::ServicePeriods service_periods(const daemon::QueueConfig& queue) {
+  return daemon::scaled_periods(milliseconds(queue.heartbeat_s), queue.period_scale);
+}
+
 /// SIGHUP: what can change while running. A file that is wrong now changes nothing.
 void reload(const std::string& file, daemon::RenderService& service) {
   try {
@@ -198,19 +202,20 @@ int run_daemon(const CommandLine& line) {
   const daemon::ClipVoices clips(voices / "clips", {.clip_decoder = daemon::installed_clip_decoder(),
                                                     .checkpoint = model.empty() ? daemon::embedded_checkpoint() : model,
                                                     .cpu_threads = config.engine.cpu_threads});
-  daemon::RenderService service(
-      {.queue = queue,
-       .connect_queue = [&queue] { return queue.connect(); },
-       .renderer = *renderer,
-       .store = store,
-       .storage = storage,
-       .clips = clips,
-       .manager = systemd,
-       .encoders = encoders},
-      {.defaults =
-           {.voice = config.audio.voice, .voices = voices, .mp3 = config.audio.mp3, .pauses = config.audio.pauses},
-       .periods = daemon::scaled_periods(milliseconds(config.queue.heartbeat_s), config.queue.period_scale),
-       .limits = limits_of(config)});
+  daemon::RenderService service({.queue = queue,
+                                 .connect_queue = [&queue] { return queue.connect(); },
+                                 .renderer = *renderer,
+                                 .store = store,
+                                 .storage = storage,
+                                 .clips = clips,
+                                 .manager = systemd,
+                                 .encoders = encoders},
+                                {.defaults = {.voice = config.audio.voice,
+                                              .voices = voices,
+                                              .mp3 = config.audio.mp3,
+                                              .pauses = config.audio.pauses},
+                                 .periods = service_periods(config.queue),
+                                 .limits = limits_of(config)});
   systemd.ready();
   const ServiceSignals::Attachment attachment(signals, service);
   service.run(signals.stop_token());

@@ -36,7 +36,8 @@ TimeoutExtender::TimeoutExtender(ServiceManager& manager)
       }) {}
 
 bool ProgressWatch::is_alive(std::size_t in_flight, std::uint64_t advances, Clock::time_point now) {
-  if (in_flight == 0) {
+  if (in_flight == 0 || last_change_ == Clock::time_point{}) { // nothing was seen before the first look
+    last_advances_ = advances;
     last_change_ = now;
     return true;
   }

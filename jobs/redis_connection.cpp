@@ -73,8 +73,9 @@ RedisValue to_value(const redisReply& reply) {
 
 /// Errors that pass without anybody doing something about this program.
 bool is_transient(std::string_view code) {
-  constexpr std::array<std::string_view, 9> codes = {"LOADING",    "READONLY",    "OOM",        "BUSY",    "MISCONF",
-                                                     "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "TRYAGAIN"};
+  constexpr std::array<std::string_view, 10> codes = {
+      "LOADING",    "READONLY",    "OOM",        "BUSY",     "MISCONF",
+      "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "TRYAGAIN", "UNBLOCKED" /* XREAD, when a master becomes a replica */};
   return std::find(codes.begin(), codes.end(), code) != codes.end();
 }
 

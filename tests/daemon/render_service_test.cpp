@@ -536,5 +536,13 @@ TEST(ProgressWatch, AStandstillIsOnlyAlarmingWithWorkInFlightAndAfterPatience) {
   EXPECT_FALSE(watch.is_alive(3, 3, start + 1h + 61s + 611s));
 }
 
+TEST(ProgressWatch, ThatWorkWasInFlightAtTheFirstLookMakesItNoMorePatient) {
+  ProgressWatch watch(10s);
+  const auto start = ProgressWatch::Clock::now();
+  EXPECT_TRUE(watch.is_alive(3, 7, start));
+  EXPECT_TRUE(watch.is_alive(3, 7, start + 10s));
+  EXPECT_FALSE(watch.is_alive(3, 7, start + 11s));
+}
+
 } // namespace
 } // namespace audiobookd::daemon

@@ -26,8 +26,8 @@ protected:
   static constexpr std::chrono::milliseconds lease{1500};
 
   explicit FaultFixture(std::vector<std::string> options = {"--appendonly", "yes"},
-                        std::map<std::string, std::string> environment = {})
-      : RedisQueueFixture(std::move(options), std::move(environment)) {}
+                        std::map<std::string, std::string> environment = {}, std::vector<std::string> wrapper = {})
+      : RedisQueueFixture(std::move(options), std::move(environment), std::move(wrapper)) {}
 
   /// Adds a job for the book of @p seed, to be published as ID.mp3. @param more further fields of the job, each with a
   /// comma in front.

@@ -22,8 +22,28 @@ target_link_libraries(
           audiobookd_warnings)
 add_dependencies(audiobookd-fake audiobookd_daemon audiobookd_engine audiobook-clip-decoder)
 
-audiobookd_test_room(faults LIBRARIES audiobookd::jobs audiobookd::storage spdlog::spdlog)
-target_sources(tests_faults PRIVATE daemon/process.cpp jobs/redis_fixture.cpp)
-target_compile_definitions(tests_faults PRIVATE AUDIOBOOKD_PROGRAM="$<TARGET_FILE:audiobookd>"
-                                                AUDIOBOOKD_FAKE_PROGRAM="$<TARGET_FILE:audiobookd-fake>")
-add_dependencies(tests_faults audiobookd audiobookd-fake)
+add_library(clock_shim MODULE faults/programs/clock_shim.cpp)
+target_link_libraries(clock_shim PRIVATE audiobookd_warnings)
+
+# What the tests and the programs below share.
+file(GLOB _harness CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/faults/*.cpp)
+list(FILTER _harness EXCLUDE REGEX "_test\\.cpp$")
+add_library(faults_harness STATIC ${_harness} daemon/process.cpp jobs/redis_fixture.cpp)
+target_include_directories(faults_harness PUBLIC ${PROJECT_SOURCE_DIR})
+target_link_libraries(faults_harness PUBLIC audiobookd::jobs audiobookd::storage spdlog::spdlog GTest::gtest
+                                     PRIVATE audiobookd_warnings)
+target_compile_definitions(faults_harness PUBLIC AUDIOBOOKD_PROGRAM="$<TARGET_FILE:audiobookd>"
+                                                 AUDIOBOOKD_FAKE_PROGRAM="$<TARGET_FILE:audiobookd-fake>"
+                                                 AUDIOBOOKD_CLOCK_SHIM="$<TARGET_FILE:clock_shim>"
+                                                 AUDIOBOOKD_MAKE_CHECKPOINT="$<TARGET_FILE:make-checkpoint>")
+add_dependencies(faults_harness audiobookd audiobookd-fake clock_shim make-checkpoint)
+
+audiobookd_test_room(faults LIBRARIES faults_harness)
+
+foreach(_program chaos recovery)
+  add_executable(audiobook-${_program} faults/programs/${_program}.cpp)
+  target_link_libraries(audiobook-${_program} PRIVATE faults_harness CLI11::CLI11 audiobookd_warnings)
+endforeach()
+# A short one every time; `make chaos` runs a long one. The seed is fixed: another one is another test.
+add_test(NAME faults.Chaos COMMAND audiobook-chaos --seconds 30 --workers 8 --seed 1)
+set_tests_properties(faults.Chaos PROPERTIES LABELS fault TIMEOUT 900 ENVIRONMENT OMP_NUM_THREADS=1 PROCESSORS 2)

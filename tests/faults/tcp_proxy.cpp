@@ -153,6 +153,7 @@ bool TcpProxy::has_sprung() const {
 
 void TcpProxy::let_go() {
   const std::lock_guard lock(mutex_);
+  trap_ = Trap::none;
   for (Connection& connection : connections_) {
     if (std::exchange(connection.held, false)) {
       send_all(connection.server, std::exchange(connection.to_server, ""));
@@ -214,7 +215,9 @@ bool TcpProxy::springs(Trap trap, const Connection& connection, const std::strin
   if (trap_ != trap || reply.starts_with("-NOSCRIPT") || !test_(connection.request, reply)) {
     return false;
   }
-  trap_ = Trap::none;
+  if (trap == Trap::loss) {
+    trap_ = Trap::none; // once
+  }
   sprung_ = true;
   return true;
 }

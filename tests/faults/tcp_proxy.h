@@ -43,14 +43,15 @@ public:
   /// Nothing of what the connections that are open now send arrives any more, and nobody is told (half-open TCP).
   void black_hole();
 
-  /// The next request that @p test is true of is held back until let_go(), or lost with cut().
+  /// Requests that @p test is true of are held back until let_go(), or lost with cut().
   void hold_request(ExchangeTest test) { arm(Trap::request, std::move(test)); }
-  /// The next reply that @p test is true of is held back until let_go().
+  /// Replies that @p test is true of are held back until let_go().
   void hold_reply(ExchangeTest test) { arm(Trap::reply, std::move(test)); }
   /// The next reply that @p test is true of is lost, and its connection reset.
   void lose_reply(ExchangeTest test) { arm(Trap::loss, std::move(test)); }
-  /// Whether the trap that was set last has sprung.
+  /// Whether what was asked for last has happened.
   [[nodiscard]] bool has_sprung() const;
+  /// Forwards what was held back, and holds nothing back any more.
   void let_go();
 
 private:

@@ -120,19 +120,30 @@ TEST_F(FaultWorker, ATermSignalKeepsWhatFitsIntoTheDrainTimeAndCountsNoAttempt) 
   EXPECT_EQ(second->end(SIGTERM), 0);
 }
 
+/// Whether @p number was sent to the process and not taken yet.
+bool is_pending(const Process& process, int number) {
+  const std::string status = read_file("/proc/" + std::to_string(process.pid()) + "/status");
+  const std::string name = "ShdPnd:\t";
+  const std::uint64_t mask = std::stoull(status.substr(status.find(name) + name.size(), 16), nullptr, 16);
+  return (mask >> (number - 1) & 1) != 0;
+}
+
 // Fault 6.
 TEST_F(FaultWorker, ATermSignalDuringAClaimGivesTheJobBack) {
   TcpProxy proxy(server.socket());
   proxy.hold_reply(hands_out_a_job());
-  auto first = place_.start({.name = "first", .url = proxy.url()});
+  auto first = place_.start({.name = "first", .url = proxy.url(), .period_scale = 1}); // waits long for a reply
+  place_.behave(1000);
   enqueue("book", 1, 3);
   ASSERT_TRUE(comes([&] { return proxy.has_sprung(); }));
   first->signal(SIGTERM);
+  ASSERT_TRUE(comes([&] { return !is_pending(*first, SIGTERM); })) << "its signal thread has it";
   proxy.let_go();
   EXPECT_EQ(first->wait(), 0);
   EXPECT_EQ(state("book"), "queued") << place_.all_logs();
   EXPECT_EQ(field("book", "attempts"), "0");
   EXPECT_EQ(field("book", "suspect"), "");
+  place_.behave(5);
   const auto second = place_.start({.name = "second"});
   EXPECT_TRUE(is_published("book", 1, 3));
   EXPECT_EQ(second->end(SIGTERM), 0);

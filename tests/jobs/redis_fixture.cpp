@@ -21,8 +21,9 @@ bool eventually(const std::function<bool()>& holds) {
   return true;
 }
 
-RedisServer::RedisServer(std::vector<std::string> options, std::map<std::string, std::string> environment)
-    : options_(std::move(options)), environment_(std::move(environment)) {
+RedisServer::RedisServer(std::vector<std::string> options, std::map<std::string, std::string> environment,
+                         std::vector<std::string> wrapper)
+    : options_(std::move(options)), environment_(std::move(environment)), wrapper_(std::move(wrapper)) {
   std::string name = std::filesystem::temp_directory_path() / "audiobookd-redis-XXXXXX";
   if (mkdtemp(name.data()) == nullptr)
     throw std::runtime_error("mkdtemp " + name + " failed");
@@ -40,6 +41,7 @@ void RedisServer::start() {
   std::vector<std::string> words = {"redis-server", "--port", "0", "--unixsocket", socket(),       "--dir",
                                     folder_,        "--save", "",  "--logfile",    folder_ / "log"};
   words.insert(words.end(), options_.begin(), options_.end());
+  words.insert(words.begin(), wrapper_.begin(), wrapper_.end());
   std::vector<char*> arguments;
   for (std::string& word : words)
     arguments.push_back(word.data());

@@ -24,8 +24,9 @@ bool eventually(const std::function<bool()>& holds);
 class RedisServer {
 public:
   /// Starts a server and waits until it answers. @param options further arguments of redis-server.
-  /// @param environment is set in addition.
-  explicit RedisServer(std::vector<std::string> options = {}, std::map<std::string, std::string> environment = {});
+  /// @param environment is set in addition. @param wrapper a program and its arguments that starts the server.
+  explicit RedisServer(std::vector<std::string> options = {}, std::map<std::string, std::string> environment = {},
+                       std::vector<std::string> wrapper = {});
   ~RedisServer();
   RedisServer(const RedisServer&) = delete;
   RedisServer& operator=(const RedisServer&) = delete;
@@ -41,6 +42,7 @@ private:
   std::filesystem::path folder_;
   std::vector<std::string> options_;
   std::map<std::string, std::string> environment_;
+  std::vector<std::string> wrapper_;
   pid_t pid_ = -1;
 };
 
@@ -49,8 +51,9 @@ class RedisQueueFixture : public ::testing::Test {
 protected:
   RedisQueueFixture() = default;
   /// As RedisServer's.
-  explicit RedisQueueFixture(std::vector<std::string> options, std::map<std::string, std::string> environment = {})
-      : server(std::move(options), std::move(environment)) {}
+  explicit RedisQueueFixture(std::vector<std::string> options, std::map<std::string, std::string> environment = {},
+                             std::vector<std::string> wrapper = {})
+      : server(std::move(options), std::move(environment), std::move(wrapper)) {}
 
   RedisServer server;
   RedisConnection admin{parse_redis_url(server.url()), {}, "test"};
