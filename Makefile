@@ -1,7 +1,7 @@
 # The front door. `make demo` and `make test` each work as the first command on a fresh Debian 12 machine; the work is
 # done by CMake (CMakePresets.json) and by scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo bench lint format clean
+.PHONY: help setup build test chaos recovery demo bench lint format clean
 .NOTPARALLEL:
 
 JOBS ?= $(shell nproc)
@@ -18,6 +18,12 @@ build: setup ## build everything into build/release (with CUDA where nvcc is fou
 
 test: build ## run every test that needs no GPU
 	@ctest --preset release
+
+chaos: build ## SECONDS=600 WORKERS=50 SEED=...: random faults on a fleet; nothing is lost, nothing comes twice
+	@build/release/bin/audiobook-chaos --seconds $(or $(SECONDS),600) --workers $(or $(WORKERS),50) $(if $(SEED),--seed $(SEED))
+
+recovery: build ## how long a job stands still when its worker is killed (30 kills, a few minutes)
+	@build/release/bin/audiobook-recovery
 
 demo: build ## render demo/lighthouse.txt through a private Redis into demo-output/
 	@scripts/demo
