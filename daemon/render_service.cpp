@@ -43,7 +43,8 @@ RenderService::RenderService(const ServiceParts& parts, const ServiceSettings& s
                     .defaults = settings.defaults,
                     .longest_wait = settings.periods.longest_job_wait,
                     .on_end = [this] { notify_changed(); }},
-      keeper_(parts.queue, parts.store, periods_.review), watch_(parts.queue, periods_.poll, [this] { notify_changed(); }),
+      keeper_(parts.queue, parts.store, periods_.review),
+      watch_(parts.queue, periods_.poll, [this] { notify_changed(); }),
       engine_(parts.renderer, pool_, [this] { notify_changed(); }) {}
 
 void RenderService::set_limits(const ServiceLimits& limits) {
