@@ -134,18 +134,16 @@ std::string describe(const Config& config) {
       << "\npassword_file = " << quoted(redis.password_file) << "\n\n[paths]\ninput_root = " << quoted(paths.input_root)
       << "\noutput_root = " << quoted(paths.output_root) << "\nchunk_store = " << quoted(paths.chunk_store)
       << "\nchunk_store_gib = " << paths.chunk_store_gib << "\nchunk_store_days = " << paths.chunk_store_days
-      << "\nvoices = " << quoted(paths.voices)
-      << "\n\n[engine]\ncheckpoint = " << quoted(engine.checkpoint) << "\ndevice = " << quoted(engine.device)
-      << "\ndtype = " << quoted(engine.dtype) << "\nkv_dtype = " << quoted(engine.kv_dtype)
-      << "\ncfm_fp8 = " << (engine.cfm_fp8 ? "true" : "false") << "\nprompt_seconds = " << engine.prompt_seconds
-      << "\nmax_batch = " << engine.max_batch << "\nsynthesis_batch = " << engine.synthesis_batch
-      << "\ngpu_memory_fraction = " << engine.gpu_memory_fraction << "\ncpu_threads = " << engine.cpu_threads
-      << "\n\n[queue]\nheartbeat_s = " << queue.heartbeat_s << "\nlease_s = " << queue.lease_s
-      << "\nmax_jobs = " << queue.max_jobs << "\nshort_jobs = " << queue.short_jobs
-      << "\nshort_minutes = " << queue.short_minutes
-      << "\ndrain_seconds = " << queue.drain_seconds << "\nmax_wait_s = " << queue.max_wait_s
-      << "\nended_retention_days = " << queue.ended_retention_days << "\nidempotency_days = " << queue.idempotency_days
-      << "\nperiod_scale = " << queue.period_scale
+      << "\nvoices = " << quoted(paths.voices) << "\n\n[engine]\ncheckpoint = " << quoted(engine.checkpoint)
+      << "\ndevice = " << quoted(engine.device) << "\ndtype = " << quoted(engine.dtype)
+      << "\nkv_dtype = " << quoted(engine.kv_dtype) << "\ncfm_fp8 = " << (engine.cfm_fp8 ? "true" : "false")
+      << "\nprompt_seconds = " << engine.prompt_seconds << "\nmax_batch = " << engine.max_batch
+      << "\nsynthesis_batch = " << engine.synthesis_batch << "\ngpu_memory_fraction = " << engine.gpu_memory_fraction
+      << "\ncpu_threads = " << engine.cpu_threads << "\n\n[queue]\nheartbeat_s = " << queue.heartbeat_s
+      << "\nlease_s = " << queue.lease_s << "\nmax_jobs = " << queue.max_jobs << "\nshort_jobs = " << queue.short_jobs
+      << "\nshort_minutes = " << queue.short_minutes << "\ndrain_seconds = " << queue.drain_seconds
+      << "\nmax_wait_s = " << queue.max_wait_s << "\nended_retention_days = " << queue.ended_retention_days
+      << "\nidempotency_days = " << queue.idempotency_days << "\nperiod_scale = " << queue.period_scale
       << "\n\n[audio]\nvoice = " << quoted(audio.voice) << "\nbitrate_kbps = " << audio.mp3.bitrate_kbps
       << "\nquality = " << audio.mp3.quality << "\nencoder_threads = " << audio.encoder_threads
       << "\npauses = { sentence_s = " << audio.pauses.sentence_s << ", paragraph_s = " << audio.pauses.paragraph_s

@@ -184,10 +184,9 @@ int run_daemon(const CommandLine& line) {
   jobs::RedisQueue queue(queue_settings(config));
   const auto& paths = config.paths;
   const storage::LocalStorage storage({.input = paths.input_root, .output = paths.output_root});
-  storage::ChunkStore store(
-      {.folder = paths.chunk_store,
-       .max_bytes = static_cast<std::uint64_t>(paths.chunk_store_gib * (1u << 30)),
-       .max_age = std::chrono::hours(24) * paths.chunk_store_days});
+  storage::ChunkStore store({.folder = paths.chunk_store,
+                             .max_bytes = static_cast<std::uint64_t>(paths.chunk_store_gib * (1u << 30)),
+                             .max_age = std::chrono::hours(24) * paths.chunk_store_days});
   const std::filesystem::path voices = paths.voices.empty() ? daemon::data_folder() / "voices" : paths.voices;
   const int encoder_threads = config.audio.encoder_threads;
   storage::WorkerPool encoders(encoder_threads > 0 ? encoder_threads : storage::default_worker_threads());

@@ -88,8 +88,7 @@ void check_model(const jobs::Job& job, const engine::EngineInfo& info) {
 
 RenderJob::RenderJob(jobs::ClaimedJob job, const JobSurroundings& surroundings, double most_seconds)
     : claimed_(std::move(job)), with_(surroundings), most_seconds_(most_seconds),
-      claim_(surroundings.studio.store, claimed_.job.id, room_patience),
-      thread_([this] { run(); }) {}
+      claim_(surroundings.studio.store, claimed_.job.id, room_patience), thread_([this] { run(); }) {}
 
 RenderJob::~RenderJob() = default;
 

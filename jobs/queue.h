@@ -163,8 +163,8 @@ public:
   /// @return held if it was ours (it no longer is), cancelled if a user had cancelled it.
   virtual LeaseState release(const Lease& lease) = 0;
 
-  /// As release(), for a job of claim_short() that is long, as it turned out: from now on it waits for a worker with room
-  /// for it, in its turn.
+  /// As release(), for a job of claim_short() that is long, as it turned out: from now on it waits for a worker with
+  /// room for it, in its turn.
   virtual LeaseState release_as_long(const Lease& lease) = 0;
 
   /// Takes jobs away from workers that are silent for longer than the lease. Does nothing for one lease time after

@@ -233,10 +233,10 @@ std::optional<ClaimedJob> RedisQueue::claim(std::string_view lowest, std::string
     if (claim_token_.empty()) // else the reply to the last call was lost: asking with its token gives its job
       claim_token_ = random_hex();
     const RedisValue reply =
-        run(scripts::claim, {settings_.worker, claim_token_, std::to_string(job_version), number(settings_.lease),
-                             held_.empty() ? "1" : "0", number(settings_.suspect_patience),
-                             number(settings_.ended_retention), std::string(lowest), number(settings_.max_wait),
-                             std::string(only_short)});
+        run(scripts::claim,
+            {settings_.worker, claim_token_, std::to_string(job_version), number(settings_.lease),
+             held_.empty() ? "1" : "0", number(settings_.suspect_patience), number(settings_.ended_retention),
+             std::string(lowest), number(settings_.max_wait), std::string(only_short)});
     const std::string token = std::exchange(claim_token_, "");
     const std::string& answer = reply.at(0).text;
     if (answer == "intake")
@@ -315,8 +315,8 @@ LeaseState RedisQueue::release_as_long(const Lease& lease) { return release(leas
 
 LeaseState RedisQueue::release(const Lease& lease, std::string_view is_long) {
   const std::lock_guard lock(mutex_);
-  const RedisValue reply = run(scripts::release, {lease.id, lease.owner, lease.token, number(settings_.ended_retention),
-                                                  std::string(is_long)});
+  const RedisValue reply = run(
+      scripts::release, {lease.id, lease.owner, lease.token, number(settings_.ended_retention), std::string(is_long)});
   held_.erase(lease.token);
   return to_lease_state(reply);
 }

@@ -384,8 +384,8 @@ std::vector<ChunkStore::Entry> ChunkStore::choose_victims(std::vector<Entry>& en
   const bool has_too_much = used_bytes > options_.max_bytes - step;
   const Time oldest = options_.max_age.count() > 0 ? now() - options_.max_age : Time::min();
   std::vector<Entry> victims;
-  if (!has_too_much && std::none_of(entries.begin(), entries.end(),
-                                    [oldest](const Entry& entry) { return entry.last_used < oldest; })) {
+  if (!has_too_much &&
+      std::none_of(entries.begin(), entries.end(), [oldest](const Entry& entry) { return entry.last_used < oldest; })) {
     return victims;
   }
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.last_used < b.last_used; });

@@ -11,11 +11,11 @@
 // NFS too, and no process waits for one that hangs. Times are those that the file system gives, so hosts' clocks do not
 // matter. What a file system may show too late costs work, not correctness: an entry that is missing is rendered again.
 //
-// The bound. Whenever a process has written 1/32 of the bound it counts the folder; above 31/32 entries are removed down
-// to 15/16, the least recently used first: those that no job claims, then those of idle claims (whose job waits for a
-// worker, or whose worker died), never those of jobs that are worked on. One process therefore stays below the bound and
-// N processes below it by N/32 more, unless what open jobs reserve is too little, which claim() prevents. Entries that
-// no open job claims also go when they were not used for max_age.
+// The bound. Whenever a process has written 1/32 of the bound it counts the folder; above 31/32 entries are removed
+// down to 15/16, the least recently used first: those that no job claims, then those of idle claims (whose job waits
+// for a worker, or whose worker died), never those of jobs that are worked on. One process therefore stays below the
+// bound and N processes below it by N/32 more, unless what open jobs reserve is too little, which claim() prevents.
+// Entries that no open job claims also go when they were not used for max_age.
 //
 // What a crash can lose. An entry is written to tmp/ and renamed at once, so a reader sees it whole or not at all, and
 // a process that is killed loses nothing that a put returned for. Entries are fsynced in groups (every sync_entries or

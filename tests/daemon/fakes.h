@@ -114,7 +114,7 @@ public:
     bool cancel_requested = false;
     bool is_long = false; ///< and known to be
     int completed_as = 0; ///< the first, the second, …
-    bool blamed = false; ///< its device failed under it
+    bool blamed = false;  ///< its device failed under it
   };
 
   void add(jobs::Job job, const std::string& queue = "normal");

@@ -321,8 +321,9 @@ TEST_F(RedisDaemon, WhenThereIsNoTimeToFinishTokensAreKeptAndNoAttemptIsCounted)
   queue_keys_ = "drain_seconds = 0\n";
   auto daemon = start("chunks");
   enqueue("tale", short_book(), "tale.mp3");
-  ASSERT_TRUE(jobs::eventually([&] { return fs::exists(folder_.path() / "chunks") && stored("chunks", ".tokens") > 0; }))
-      << testing::read_file(log_);
+  ASSERT_TRUE(jobs::eventually([&] {
+    return fs::exists(folder_.path() / "chunks") && stored("chunks", ".tokens") > 0;
+  })) << testing::read_file(log_);
   EXPECT_EQ(daemon->end(SIGTERM), 0);
   EXPECT_EQ(state("tale"), "queued");
   EXPECT_EQ(field("tale", "attempts"), "0");
@@ -374,8 +375,8 @@ TEST_F(RedisDaemon, AShortJobBehindMoreNovelsThanPlacesIsDoneBeforeThem) {
 
 TEST_F(RedisDaemon, OfThirtyJobsOneWhoseTargetHangsHoldsUpItselfAlone) {
   queue_keys_ = "max_jobs = 3\nshort_jobs = 3\ndrain_seconds = 0\n";
-  const auto daemon = start("chunks", {{"LD_PRELOAD", AUDIOBOOKD_HANGING_WRITES},
-                                       {"ASAN_OPTIONS", "verify_asan_link_order=0"}});
+  const auto daemon =
+      start("chunks", {{"LD_PRELOAD", AUDIOBOOKD_HANGING_WRITES}, {"ASAN_OPTIONS", "verify_asan_link_order=0"}});
   enqueue("hung", "This is what nobody will ever hear.\n", "stuck.mp3");
   for (int i = 0; i < 29; ++i) {
     const std::string id = "job-" + std::to_string(i);

@@ -1,5 +1,5 @@
-// Preloaded into the program by a test: writing at an offset into a file whose name contains "stuck" never returns, as on
-// a network file system whose server has gone. Any thread.
+// Preloaded into the program by a test: writing at an offset into a file whose name contains "stuck" never returns, as
+// on a network file system whose server has gone. Any thread.
 #include <cstdio>
 #include <cstring>
 #include <dlfcn.h>
