@@ -87,15 +87,20 @@ void Mp3Encoder::write(std::span<const float> samples) {
 void Mp3Encoder::submit_full_piece() {
   const Mp3Range range{.skip = frames_before(), .count = piece_frames};
   const std::size_t next_begin = (range.skip + piece_frames - overlap_frames) * mp3_frame_samples;
-  std::vector<float> next(buffer_.begin() + static_cast<std::ptrdiff_t>(next_begin), buffer_.end());
+  std::vector<float> next;
+  next.reserve(buffer_.size()); // about what it will hold: growing by doubling would take twice the memory
+  next.assign(buffer_.begin() + static_cast<std::ptrdiff_t>(next_begin), buffer_.end());
   outstanding_.push_back(pool_.submit([settings = settings_, range, samples = std::exchange(buffer_, std::move(next))] {
     return encode_mp3_piece(settings, samples, range);
   }));
   is_first_piece_ = false;
-  while (!outstanding_.empty() && (outstanding_.size() > pool_.num_threads() || is_ready(outstanding_.front()))) {
+  while (!outstanding_.empty() && (outstanding_.size() > most_outstanding() || is_ready(outstanding_.front()))) {
     append_oldest();
   }
 }
+
+/// As long as the threads have enough of other files to do, more than one piece of this one would only take memory.
+std::size_t Mp3Encoder::most_outstanding() const { return pool_.is_busy() ? 1 : pool_.num_threads(); }
 
 void Mp3Encoder::append_oldest() {
   const Mp3Piece piece = outstanding_.front().get();

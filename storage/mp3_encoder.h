@@ -42,7 +42,8 @@ public:
   Mp3Encoder(const Mp3Settings& settings, ByteSink& sink, WorkerPool& pool);
   ~Mp3Encoder() override;
 
-  /// Waits for the pool when more pieces are outstanding than it has threads.
+  /// Waits for the pool when more pieces are outstanding than it has threads, or more than one while other files keep
+  /// it busy.
   void write(std::span<const float> samples) override;
   void finish() override;
 
@@ -52,6 +53,7 @@ public:
 private:
   void submit_full_piece();
   void append_oldest();
+  [[nodiscard]] std::size_t most_outstanding() const;
   [[nodiscard]] std::size_t frames_before() const noexcept;
 
   const Mp3Settings settings_;

@@ -29,6 +29,11 @@ void WorkerPool::push(std::function<void()> task) {
   wake_.notify_one();
 }
 
+bool WorkerPool::is_busy() const {
+  const std::lock_guard lock(mutex_);
+  return waiting_.size() > threads_.size();
+}
+
 void WorkerPool::work(std::stop_token stop) {
   std::unique_lock lock(mutex_);
   while (wake_.wait(lock, stop, [this] { return !waiting_.empty(); }) && !stop.stop_requested()) {

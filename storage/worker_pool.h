@@ -35,12 +35,14 @@ public:
     return result;
   }
   [[nodiscard]] std::size_t num_threads() const noexcept { return threads_.size(); }
+  /// Whether more tasks wait than there are threads.
+  [[nodiscard]] bool is_busy() const;
 
 private:
   void push(std::function<void()> task);
   void work(std::stop_token stop);
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable_any wake_;
   std::deque<std::function<void()>> waiting_; // protected by mutex_
   std::vector<std::jthread> threads_;         // last: they use everything above

@@ -61,6 +61,8 @@ protected:
     for (const std::string& id : ids) {
       add(id, paragraphs);
     }
+    ServiceSettings settings;
+    settings.defaults.mp3 = mp3_;
     RenderService service({.queue = queue_,
                            .connect_queue = [] { return std::vector<std::string>(); },
                            .renderer = renderer_,
@@ -69,7 +71,7 @@ protected:
                            .clips = clips_,
                            .manager = manager_,
                            .encoders = encoders_},
-                          {.defaults = {.mp3 = mp3_}});
+                          settings);
     std::stop_source stop;
     auto ended = std::async(std::launch::async, [&] { service.run(stop.get_token()); });
     for (const std::string& id : ids) {
