@@ -283,13 +283,13 @@ void UtterancePool::fail(OpenBook& book, std::exception_ptr why) {
   }
   book.ready.clear();
   book.window_end = book.todo.size();
-  withdraw_in_flight(&book);
+  withdraw_in_flight(book);
   book.changed.notify_all();
 }
 
-void UtterancePool::withdraw_in_flight(const OpenBook* book) {
+void UtterancePool::withdraw_in_flight(const OpenBook& book) {
   for (auto it = in_flight_.begin(); it != in_flight_.end();) {
-    if (book == nullptr || it->second.book.get() == book) {
+    if (it->second.book.get() == &book) {
       renderer_.cancel(it->first);
       it = in_flight_.erase(it);
     } else {
@@ -305,7 +305,9 @@ void UtterancePool::stop_offering() {
 
 void UtterancePool::cancel_in_flight() {
   const std::lock_guard lock(mutex_);
-  withdraw_in_flight(nullptr);
+  for (const auto& [id, place] : in_flight_) {
+    renderer_.cancel(id);
+  }
 }
 
 void UtterancePool::end(const std::string& device_failure) {
@@ -337,7 +339,9 @@ std::uint64_t UtterancePool::deliveries() const {
 
 void UtterancePool::close(const BookPtr& book) {
   const std::lock_guard lock(mutex_);
-  withdraw_in_flight(book.get());
+  if (offering_) { // else what still arrives is stored for whoever takes the book up again
+    withdraw_in_flight(*book);
+  }
   std::erase(books_, book);
   turn_ = 0;
 }

@@ -68,7 +68,9 @@ public:
 
   /// From now on next() offers nothing.
   void stop_offering();
-  /// Withdraws what the engine is working on, so that run() can return soon; finished tokens stay in the store.
+  /// After stop_offering(): drops what the engine is decoding, so that run() can return soon. What it is making sound of
+  /// already still arrives and is stored, also when its book was closed; tokens of the others are stored since they
+  /// were complete.
   void cancel_in_flight();
   /// The engine has returned for good: once what it delivered is stored, whoever waits for anything else is told
   /// Interrupted. @param device_failure why it returned if its device failed, else empty: writers of books that it was
@@ -123,7 +125,7 @@ private:
   void retry(OpenBook& book, std::size_t piece, const std::string& why);
   void make_urgent(OpenBook& book, std::size_t piece);
   void fail(OpenBook& book, std::exception_ptr why);
-  void withdraw_in_flight(const OpenBook* book);
+  void withdraw_in_flight(const OpenBook& book);
   void close(const BookPtr& book);
 
   Renderer& renderer_;

@@ -653,7 +653,7 @@ void Engine::Impl::apply_cancellations(Session& session) {
     if (was_waiting || decoder_->cancel(id) || session.synthesis.remove(id)) {
       forget(session, id);
       static_cast<void>(take_if_open(id));
-    } // else it is being synthesised: dropped when done
+    } // else it is being synthesised, and delivered when done
   }
 }
 
@@ -752,9 +752,7 @@ void Engine::Impl::deliver(Started& started, SynthesisQueue& queue, Sink& sink) 
   for (std::size_t i = 0; i < started.tasks.size(); ++i) {
     const SynthesisTask& task = started.tasks[i];
     frames += task.num_frames;
-    if (!take_if_open(task.id)) {
-      continue;
-    }
+    static_cast<void>(take_if_open(task.id)); // cancelled meanwhile: it is there now, and may serve somebody later
     Waveform waveform{std::move(synthesis.waveforms[i]), info_.sample_rate, task.hit_token_limit};
     {
       const std::lock_guard lock(mutex_);

@@ -125,8 +125,8 @@ public:
   /// Wakes run() up because the source may have work again. Any thread.
   void notify() noexcept;
 
-  /// Drops an utterance that was handed out by the source; its rows are free within 8 decode steps. A result already
-  /// on its way may still arrive once; afterwards none does. Unknown ids are ignored. Any thread.
+  /// Drops an utterance that was handed out by the source; its rows are free within 8 decode steps. One that is being
+  /// synthesised already is finished and still arrives; afterwards nothing does. Unknown ids are ignored. Any thread.
   void cancel(UtteranceId id) noexcept;
 
   [[nodiscard]] const EngineInfo& info() const noexcept;

@@ -222,6 +222,21 @@ TEST_F(UtterancePoolTest, AClosedBookLeavesTheEngineAndItsLateResultsAreIgnored)
   EXPECT_FALSE(store_.contains_audio(book->pieces[0].chunk_key));
 }
 
+TEST_F(UtterancePoolTest, WhatStillArrivesAfterTheTimeToStopIsKeptForTheNextRun) {
+  make_pool({});
+  const auto book = make_book("a", {10, 20});
+  auto ticket = open(book);
+  next_texts(2);
+  pool_->stop_offering();
+  pool_->cancel_in_flight();
+  EXPECT_EQ(renderer_.cancelled().size(), 2u);
+  ticket.reset();
+  finish(taken_[1]); // its sound was being made
+  pool_->end();
+  EXPECT_FALSE(store_.contains_audio(book->pieces[0].chunk_key));
+  EXPECT_TRUE(store_.contains_audio(book->pieces[1].chunk_key));
+}
+
 TEST_F(UtterancePoolTest, WhenTheEngineHasEndedWritersAreInterrupted) {
   make_pool({});
   const auto ticket = open(make_book("a", {10, 20}));
