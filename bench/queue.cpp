@@ -206,8 +206,9 @@ Json measure_burst(int num_jobs) {
       throw std::runtime_error("job " + id + " is done, but its book is missing or empty");
     }
   }
+  const daemon::ServiceLimits limits;
   return {{"jobs", num_jobs},
-          {"open_at_once", daemon::ServiceLimits{}.max_jobs},
+          {"open_at_once", limits.max_jobs + limits.short_jobs},
           {"wall_seconds", seconds},
           {"jobs_per_second", num_jobs / seconds},
           {"ms_per_job", 1000 * seconds / num_jobs},
