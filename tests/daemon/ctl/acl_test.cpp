@@ -79,7 +79,8 @@ TEST_F(RedisAcl, AProducerCanNeitherReadNorForgeALease) {
   EXPECT_NE(producer.command({"HGET", "tts:job:tale", "token"}).text, lease.token) << "only its hash is to be read";
   const std::string_view sha1 = jobs::scripts::complete.sha1;
   EXPECT_TRUE(refuses({"EVALSHA", sha1, "1", "tts:", "tale", "w-1", "guess", "{}", "60"}));
-  EXPECT_TRUE(refuses({"EVAL", "return 1", "1", "tts:"}));
+  EXPECT_TRUE(refuses({"EVALSHA", sha1, "0", "tale", "w-1", "guess", "{}", "60"}));
+  EXPECT_TRUE(refuses({"EVAL", "return 1", "0"})) << "whatever the keys";
   EXPECT_TRUE(refuses({"FCALL", "f", "0"}));
   EXPECT_TRUE(refuses({"SCRIPT", "FLUSH"}));
   EXPECT_TRUE(refuses({"HSET", "tts:job:tale", "token", "mine"}));
