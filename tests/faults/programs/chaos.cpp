@@ -35,6 +35,8 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr int num_documents = 16;
+/// Of random numbers: so that most jobs have to be rendered, and some find what others rendered.
+constexpr int num_seeds = 50;
 constexpr int num_proxies = 3;
 constexpr int num_stores = 4;
 
@@ -317,6 +319,7 @@ void Chaos::add_job() {
                               {"input", std::to_string(added.document) + ".txt"},
                               {"output", id + ".mp3"},
                               {"title", "A book"},
+                              {"params", {{"seed", random(num_seeds)}}},
                               {"max_attempts", 100}, // random kills hit the innocent
                               {"if_exists", random(2) == 0 ? "fail" : "replace"}};
   const std::string queue = std::array{"tts:q:high", "tts:q:normal", "tts:q:low"}[static_cast<std::size_t>(random(3))];
