@@ -12,6 +12,7 @@ target_compile_definitions(audiobookd-fake PRIVATE AUDIOBOOKD_VERSION="${PROJECT
 target_link_libraries(
   audiobookd-fake
   PRIVATE $<TARGET_FILE:audiobookd_daemon>
+          $<TARGET_FILE:audiobookd_ctl>
           $<TARGET_FILE:audiobookd_engine>
           audiobookd::jobs
           audiobookd::storage
@@ -20,7 +21,7 @@ target_link_libraries(
           CLI11::CLI11
           Threads::Threads
           audiobookd_warnings)
-add_dependencies(audiobookd-fake audiobookd_daemon audiobookd_engine audiobook-clip-decoder)
+add_dependencies(audiobookd-fake audiobookd_daemon audiobookd_ctl audiobookd_engine audiobook-clip-decoder)
 
 add_library(clock_shim MODULE faults/programs/clock_shim.cpp)
 target_link_libraries(clock_shim PRIVATE audiobookd_warnings)
