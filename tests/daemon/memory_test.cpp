@@ -63,6 +63,8 @@ protected:
     }
     ServiceSettings settings;
     settings.defaults.mp3 = mp3_;
+    settings.limits.max_jobs = 4;
+    settings.limits.short_jobs = 4;
     RenderService service({.queue = queue_,
                            .connect_queue = [] { return std::vector<std::string>(); },
                            .renderer = renderer_,
@@ -116,7 +118,7 @@ TEST_F(MemoryTest, ThirtyJobsNeedNoMoreThanThoseThatAreOpen) {
   const std::size_t growth = peak_growth([&] { render(ids, 33); });
   RecordProperty("growth_mib", static_cast<int>(growth / mib));
   EXPECT_LT(growth, 224 * mib)
-      << "of 16 open jobs each holds three pieces of 30 s at most; the audio of all takes 360 MiB";
+      << "of 8 open jobs each holds three pieces of 30 s at most; the audio of all takes 360 MiB";
 }
 
 } // namespace
