@@ -68,8 +68,8 @@ public:
 
   /// From now on next() offers nothing.
   void stop_offering();
-  /// After stop_offering(): drops what the engine is decoding, so that run() can return soon. What it is making sound of
-  /// already still arrives and is stored, also when its book was closed; tokens of the others are stored since they
+  /// After stop_offering(): drops what the engine is decoding, so that run() can return soon. What it is making sound
+  /// of already still arrives and is stored, also when its book was closed; tokens of the others are stored since they
   /// were complete.
   void cancel_in_flight();
   /// The engine has returned for good: once what it delivered is stored, whoever waits for anything else is told
