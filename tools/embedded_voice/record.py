@@ -20,7 +20,7 @@ from .text_norm import punc_norm, text_ids
 
 TEXTS = (
     "The lamp at the end of the pier had burned for more than a hundred years.",
-    '"Are you quite sure," she asked, "that nobody has seen you?"',
+    '"Are you sure," she asked, "that nobody saw you?"',
     "Twenty-one ships left the harbour. Only nineteen came back, and no one spoke of the others.",
 )
 MAX_TOKENS = 390
