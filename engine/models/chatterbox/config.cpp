@@ -268,6 +268,9 @@ std::string Config::model_name() const { return name.empty() ? "chatterbox-" + v
 std::string Config::to_json() const {
   nlohmann::ordered_json json;
   visit_fields(*this, [&](const char* key, const auto& field) { json[key] = field; });
+  if (name.empty()) {
+    json.erase("name");
+  }
   return json.dump(1) + "\n";
 }
 
