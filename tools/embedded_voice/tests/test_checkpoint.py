@@ -56,7 +56,7 @@ def test_keys_and_shapes_at_the_published_size():
 def test_config_has_the_fields_of_the_engines_own():
     own = json.loads((SPEC.parent / "checkpoints/tiny-english/config.json").read_text())
     config = PRESETS["embedded"].dims.config()
-    assert set(config) == {*own, "synthetic"}
+    assert set(config) == {*own, "name", "synthetic"}
     assert config["synthetic"] is False
     assert config["t3_hidden_size"] == config["t3_num_heads"] * config["t3_head_dim"]
 
