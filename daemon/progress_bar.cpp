@@ -1,6 +1,7 @@
 // Drawing a bar with a carriage return and "erase to end of line".
 #include "daemon/progress_bar.h"
 
+#include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
 #include <ostream>
@@ -8,9 +9,15 @@
 namespace audiobookd::daemon {
 namespace {
 
-constexpr int bar_width = 30;
+constexpr std::size_t bar_width = 30;
 
 } // namespace
+
+std::string draw_bar(double fraction, std::size_t width) {
+  const double inside = std::isfinite(fraction) ? std::clamp(fraction, 0.0, 1.0) : 0.0;
+  const auto filled = static_cast<std::size_t>(inside * static_cast<double>(width));
+  return "[" + std::string(filled, '#') + std::string(width - filled, '.') + "]";
+}
 
 std::string format_duration(double seconds) {
   const auto whole = static_cast<long>(std::lround(seconds));
@@ -30,8 +37,7 @@ void ProgressBar::show(double fraction, double audio_seconds, Clock::time_point 
       fmt::format("{:3.0f} %  {} elapsed  {:.1f} x real time  {} left", 100 * fraction, format_duration(elapsed),
                   elapsed > 0 ? audio_seconds / elapsed : 0.0, eta_s ? format_duration(*eta_s) : "?");
   if (is_terminal_) {
-    const int filled = static_cast<int>(fraction * bar_width);
-    out_ << "\r[" << std::string(filled, '#') << std::string(bar_width - filled, '.') << "] " << numbers << "\x1b[K";
+    out_ << '\r' << draw_bar(fraction, bar_width) << ' ' << numbers << "\x1b[K";
     line_is_open_ = true;
   } else {
     out_ << numbers << '\n';

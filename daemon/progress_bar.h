@@ -7,6 +7,7 @@
 #include "daemon/eta.h"
 
 #include <chrono>
+#include <cstddef>
 #include <iosfwd>
 #include <string>
 
@@ -32,6 +33,9 @@ private:
   int shown_tenths_ = -1;
   bool line_is_open_ = false;
 };
+
+/// "[####......]" of a fraction. @param width between the brackets, in characters.
+[[nodiscard]] std::string draw_bar(double fraction, std::size_t width);
 
 /// "1:02:03" or "2:03".
 [[nodiscard]] std::string format_duration(double seconds);

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
@@ -296,19 +297,20 @@ void RenderJob::give_back() {
     return;
   }
   claim_.leave();
-  try {
-    patiently([&] { return with_.queue.release(claimed_.lease); });
-    spdlog::info("job {}: released", id);
-  } catch (const std::exception& error) {
-    spdlog::error("job {}: left to its lease, the queue was not told: {}", id, error.what());
-  }
+  release([&] { return with_.queue.release(claimed_.lease); }, "released");
 }
 
 void RenderJob::give_back_as_long(double seconds) {
+  release([&] { return with_.queue.release_as_long(claimed_.lease); },
+          fmt::format("about {:.0f} minutes long, waits for a place of a long job", seconds / 60));
+}
+
+/// @param done what the log says once the queue was told.
+void RenderJob::release(const std::function<jobs::LeaseState()>& tell_queue, const std::string& done) {
   const std::string& id = claimed_.job.id;
   try {
-    patiently([&] { return with_.queue.release_as_long(claimed_.lease); });
-    spdlog::info("job {}: about {:.0f} minutes long, waits for a place of a long job", id, seconds / 60);
+    patiently(tell_queue);
+    spdlog::info("job {}: {}", id, done);
   } catch (const std::exception& error) {
     spdlog::error("job {}: left to its lease, the queue was not told: {}", id, error.what());
   }

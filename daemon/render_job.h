@@ -79,6 +79,7 @@ private:
   void fail(const std::string& error, jobs::FailureKind kind);
   void give_back();
   void give_back_as_long(double seconds);
+  void release(const std::function<jobs::LeaseState()>& tell_queue, const std::string& done);
   void check_length(const jobs::Document& document) const;
   void require_held(jobs::LeaseState state) const;
   template <typename Call>

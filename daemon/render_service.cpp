@@ -25,7 +25,7 @@ ServicePeriods scaled_periods(std::chrono::milliseconds heartbeat, double factor
   ServicePeriods periods{.heartbeat = heartbeat};
   for (std::chrono::milliseconds* period :
        {&periods.heartbeat, &periods.poll, &periods.upkeep, &periods.first_queue_wait, &periods.longest_queue_wait,
-        &periods.longest_job_wait, &periods.review, &periods.hang, &periods.standstill}) {
+        &periods.longest_job_wait, &periods.review, &periods.standstill}) {
     const auto scaled = std::llround(factor * static_cast<double>(period->count()));
     *period = std::chrono::milliseconds(std::max(1LL, scaled));
   }
@@ -120,12 +120,11 @@ void RenderService::wait_for_queue(const std::string& why, std::stop_token stop)
 /// A job that is over makes room at once; what is in the queue already, but becomes ready by time or by others, is
 /// found by looking now and then.
 void RenderService::wait_for_news(const std::stop_token& stop) {
-  const auto is_over = [](const OpenJob& open) { return open.job->is_over(); };
   const auto wake_up = std::min(next_heartbeat_, Clock::now() + periods_.poll);
   watch_.look();
   std::unique_lock lock(mutex_);
   changed_.wait_until(lock, stop, wake_up, [&] {
-    return watch_.has_news() || engine_.has_ended() || std::ranges::any_of(open_jobs_, is_over);
+    return watch_.has_news() || engine_.has_ended() || std::ranges::any_of(open_jobs_, &OpenJob::is_over);
   });
 }
 
@@ -227,9 +226,7 @@ void RenderService::heartbeat(OpenJob& open) {
   }
 }
 
-void RenderService::close_finished_jobs() {
-  std::erase_if(open_jobs_, [](const OpenJob& open) { return open.job->is_over(); });
-}
+void RenderService::close_finished_jobs() { std::erase_if(open_jobs_, std::mem_fn(&OpenJob::is_over)); }
 
 void RenderService::watch_progress() {
   const engine::EngineStats stats = parts_.renderer.stats();
@@ -263,12 +260,13 @@ void RenderService::drain() {
 }
 
 void RenderService::await_open_jobs(Clock::time_point deadline) {
-  const auto is_over = [](const OpenJob& open) { return open.job->is_over(); };
   while (Clock::now() < deadline) {
     {
       const auto wake_up = std::min({deadline, next_heartbeat_, Clock::now() + periods_.poll});
       std::unique_lock lock(mutex_);
-      const auto is_pointless = [&] { return engine_.has_failed() || std::ranges::all_of(open_jobs_, is_over); };
+      const auto is_pointless = [&] {
+        return engine_.has_failed() || std::ranges::all_of(open_jobs_, &OpenJob::is_over);
+      };
       if (changed_.wait_until(lock, wake_up, is_pointless)) {
         return;
       }
@@ -284,15 +282,14 @@ void RenderService::await_open_jobs(Clock::time_point deadline) {
 
 /// A thread that hangs in its storage must not keep the daemon from ending in an orderly way for everything else.
 void RenderService::release_hanging_jobs() {
-  const auto is_over = [](const OpenJob& open) { return open.job->is_over(); };
   {
     std::unique_lock lock(mutex_);
-    if (changed_.wait_for(lock, periods_.hang, [&] { return std::ranges::all_of(open_jobs_, is_over); })) {
+    if (changed_.wait_for(lock, periods_.hang, [&] { return std::ranges::all_of(open_jobs_, &OpenJob::is_over); })) {
       return;
     }
   }
   for (const OpenJob& open : open_jobs_) {
-    if (open.job->is_over()) {
+    if (open.is_over()) {
       continue;
     }
     const jobs::Lease& lease = open.job->lease();

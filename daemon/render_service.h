@@ -61,7 +61,7 @@ struct ServiceParts {
   std::function<void()> give_up = [] { std::_Exit(1); };
 };
 
-/// How often and how long. Tests scale all of them together.
+/// How often and how long.
 struct ServicePeriods {
   std::chrono::milliseconds heartbeat{5'000};
   /// Longest wait for new work before the queue is looked at anyway.
@@ -75,13 +75,13 @@ struct ServicePeriods {
   std::chrono::milliseconds longest_job_wait{5'000};
   /// How often the queue is asked which jobs of the chunk store are over.
   std::chrono::milliseconds review{60'000};
-  /// How long a job's thread may take to end after it was told to.
+  /// How long a job's thread may take to end after it was told to: the time of files and processors.
   std::chrono::milliseconds hang{10'000};
   /// See ProgressWatch.
   std::chrono::milliseconds standstill = ProgressWatch::least_patience;
 };
 
-/// The usual periods with another @p heartbeat, all times @p factor, none below a millisecond.
+/// The usual periods with another @p heartbeat, all but `hang` times @p factor, none below a millisecond.
 [[nodiscard]] ServicePeriods scaled_periods(std::chrono::milliseconds heartbeat, double factor);
 
 struct ServiceSettings {
@@ -113,6 +113,8 @@ private:
     std::size_t rank = 0; ///< of its queue: index of QueueCounts::names
     double fraction = 0;  ///< done, at the last heartbeat
     int logged_tenths = 0;
+
+    [[nodiscard]] bool is_over() const { return job->is_over(); }
   };
 
   void serve(std::stop_token stop);

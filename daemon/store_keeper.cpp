@@ -8,9 +8,7 @@ namespace audiobookd::daemon {
 namespace {
 
 /// @param state as Queue::states() tells it.
-bool is_over(const std::string& state) {
-  return state.empty() || state == "done" || state == "dead" || state == "cancelled";
-}
+bool is_over(const std::string& state) { return state.empty() || jobs::is_final_state(state); }
 
 /// Whether @p change, which changes the store for @p id, was made.
 template <typename Change>

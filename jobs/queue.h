@@ -121,6 +121,11 @@ struct QueueCounts {
   bool paused = false; ///< everything is
 };
 
+/// Whether a job whose record shows this state is over: it changes no more, unless a person revives it.
+[[nodiscard]] inline bool is_final_state(std::string_view state) {
+  return state == "done" || state == "dead" || state == "cancelled";
+}
+
 class Queue {
 public:
   virtual ~Queue() = default;

@@ -1,7 +1,7 @@
 // See queue_client.h.
 #include "jobs/queue_client.h"
 
-#include "jobs/queue.h"
+#include "jobs/redis_protocol.h"
 
 #include <algorithm>
 #include <array>
@@ -16,20 +16,12 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::string_view protocol_version = "1";
 constexpr std::size_t records_at_once = 500;
 constexpr std::string_view events_at_once = "1000";
 constexpr std::string_view dead_at_once = "100"; // of up to 4 MiB each
 constexpr milliseconds longest_wait_for_events{1000};
 constexpr std::int64_t hour_ms = 3'600'000;
 constexpr std::array<std::string_view, 4> open_states = {"queued", "running", "committing", "retry_wait"};
-
-RedisEndpoint endpoint_of(const QueueClientSettings& settings) {
-  RedisEndpoint endpoint = parse_redis_url(settings.url);
-  if (!settings.password.empty())
-    endpoint.password = settings.password;
-  return endpoint;
-}
 
 /// The number that @p text begins with; 0 if it does not.
 std::int64_t leading_number(std::string_view text) {
@@ -142,7 +134,7 @@ double JobRecord::number(std::string_view field) const {
   return std::strtod(std::string(text(field)).c_str(), nullptr);
 }
 
-bool JobRecord::has_ended() const { return state() == "done" || state() == "dead" || state() == "cancelled"; }
+bool JobRecord::has_ended() const { return is_final_state(state()); }
 
 bool ControlOutcome::is_success() const {
   constexpr std::array<std::string_view, 7> good = {"cancelled", "requested", "requeued", "purged",
@@ -153,7 +145,7 @@ bool ControlOutcome::is_success() const {
 // --- Messages -----------------------------------------------------------------------------------------------------
 
 JobSubscription::JobSubscription(const QueueClientSettings& settings, const std::vector<std::string>& ids)
-    : connection_(endpoint_of(settings), settings.timeouts, "audiobookctl-follow") {
+    : connection_(parse_redis_url(settings.url, settings.password), settings.timeouts, "audiobookctl-follow") {
   std::vector<std::string> words = {"SUBSCRIBE"};
   for (const std::string& id : ids)
     words.push_back(settings.prefix + "events:" + id);
@@ -177,15 +169,14 @@ std::optional<JobEvent> JobSubscription::next(milliseconds timeout) {
 // --- Jobs ---------------------------------------------------------------------------------------------------------
 
 QueueClient::QueueClient(QueueClientSettings settings)
-    : settings_(std::move(settings)), connection_(endpoint_of(settings_), settings_.timeouts, "audiobookctl") {}
+    : settings_(std::move(settings)),
+      connection_(parse_redis_url(settings_.url, settings_.password), settings_.timeouts, "audiobookctl") {}
 
 void QueueClient::connect() {
   connection_.connect();
   const RedisValue found = connection_.command({"GET", key("protocol")});
-  if (!found.is_nil() && found.text != protocol_version) // absent: no worker was there yet
-    throw QueueError("the queue " + settings_.prefix + " at " + connection_.endpoint().display() +
-                     " is of protocol version \"" + found.text + "\", this program speaks version " +
-                     std::string(protocol_version));
+  if (!found.is_nil()) // absent: no worker was there yet
+    require_protocol(found.text, settings_.prefix, connection_.endpoint().display());
 }
 
 std::string QueueClient::add(std::string_view queue, const std::string& payload) {
@@ -249,36 +240,38 @@ std::size_t QueueClient::count_untaken() {
   return static_cast<std::size_t>(std::max<std::int64_t>(count, 0));
 }
 
-std::vector<JobEvent> QueueClient::events_of(std::string_view id, std::string_view since) {
-  std::vector<JobEvent> events;
+/// Visits the entries of a stream from the newest to @p oldest, until @p visit returns false.
+void QueueClient::newest_first(std::string_view stream, std::string_view oldest, std::string_view at_once,
+                               const std::function<bool(const RedisValue&)>& visit) {
   for (std::string from = "+";;) {
-    const RedisValue page = connection_.command({"XREVRANGE", key("events"), from, since, "COUNT", events_at_once});
-    for (const RedisValue& entry : page.list)
-      if (JobEvent event = event_of(entry); event.id == id)
-        events.push_back(std::move(event));
-    if (page.list.empty())
-      break;
+    const RedisValue page = connection_.command({"XREVRANGE", key(stream), from, oldest, "COUNT", at_once});
+    if (page.list.empty() || !std::all_of(page.list.begin(), page.list.end(), visit))
+      return;
     from = "(" + page.list.back().at(0).text;
   }
+}
+
+std::vector<JobEvent> QueueClient::events_of(std::string_view id, std::string_view since) {
+  std::vector<JobEvent> events;
+  newest_first("events", since, events_at_once, [&](const RedisValue& entry) {
+    if (JobEvent event = event_of(entry); event.id == id)
+      events.push_back(std::move(event));
+    return true;
+  });
   std::reverse(events.begin(), events.end());
   return events;
 }
 
 std::vector<DeadJob> QueueClient::dead(std::size_t limit) {
   std::vector<DeadJob> jobs;
-  for (std::string from = "+";;) {
-    const RedisValue page = connection_.command({"XREVRANGE", key("dead"), from, "-", "COUNT", dead_at_once});
-    for (const RedisValue& entry : page.list) {
-      auto fields = fields_of(entry.at(1));
-      jobs.push_back(
-          {entry.at(0).text, fields["id"], fields["queue"], fields["attempts"], fields["error"], fields["job"]});
-      if (jobs.size() == limit)
-        return jobs;
-    }
-    if (page.list.empty())
-      return jobs;
-    from = "(" + page.list.back().at(0).text;
-  }
+  newest_first("dead", "-", dead_at_once, [&](const RedisValue& entry) {
+    const std::string& letter = entry.at(0).text;
+    auto fields = fields_of(entry.at(1));
+    jobs.push_back({letter, leading_number(letter), fields["id"], fields["queue"], fields["attempts"], fields["error"],
+                    fields["job"]});
+    return jobs.size() != limit;
+  });
+  return jobs;
 }
 
 // --- The fleet ----------------------------------------------------------------------------------------------------
@@ -350,19 +343,13 @@ void QueueClient::count_throughput(QueueStats& stats) {
   const std::int64_t begin = first.list.empty() ? 0 : leading_number(first.at(0).at(0).text);
   stats.window_ms = std::min(hour_ms, time - begin);
   const std::string oldest = std::to_string(time - stats.window_ms);
-  for (std::string from = "+";;) {
-    const RedisValue page = connection_.command({"XREVRANGE", key("events"), from, oldest, "COUNT", events_at_once});
-    for (const RedisValue& entry : page.list) {
-      const JobEvent event = event_of(entry);
-      if (event.event != "done")
-        continue;
+  newest_first("events", oldest, events_at_once, [&](const RedisValue& entry) {
+    if (const JobEvent event = event_of(entry); event.event == "done") {
       ++stats.done;
       stats.audio_seconds += audio_seconds_of(event.detail);
     }
-    if (page.list.empty())
-      return;
-    from = "(" + page.list.back().at(0).text;
-  }
+    return true;
+  });
 }
 
 // --- Commands -----------------------------------------------------------------------------------------------------

@@ -52,7 +52,8 @@ struct JobEvent {
 
 /// A job that failed for good.
 struct DeadJob {
-  std::string entry; ///< id in the stream `dead`, which begins with the time in milliseconds
+  std::string entry;   ///< id in the stream `dead`
+  std::int64_t at = 0; ///< when it was buried, milliseconds since 1970
   std::string id;
   std::string queue;
   std::string attempts;
@@ -179,6 +180,8 @@ private:
   [[nodiscard]] std::string key(std::string_view name) const { return settings_.prefix + std::string(name); }
   [[nodiscard]] bool exists(std::string_view name);
   std::vector<std::string> open_jobs();
+  void newest_first(std::string_view stream, std::string_view oldest, std::string_view at_once,
+                    const std::function<bool(const RedisValue&)>& visit);
   std::string last_event();
   std::string give(const ControlCommand& command);
   void count_open_jobs(QueueStats& stats);

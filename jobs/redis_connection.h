@@ -35,7 +35,8 @@ struct RedisEndpoint {
 /// Reads redis://[[user]:password@]host[:port][/db] or unix://[[user]:password@]/path[?db=N]. Percent escapes are
 /// decoded in user, password and path; an IPv6 host stands in brackets.
 /// @throws QueueError naming what is wrong; rediss:// is refused with the way to do TLS all the same (stunnel).
-[[nodiscard]] RedisEndpoint parse_redis_url(std::string_view url);
+/// @param password replaces the URL's if not empty.
+[[nodiscard]] RedisEndpoint parse_redis_url(std::string_view url, const std::string& password = {});
 
 /// A reply, or a part of one. Errors never get this far: they are thrown.
 struct RedisValue {

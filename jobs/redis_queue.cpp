@@ -1,6 +1,7 @@
 // See redis_queue.h. What a call means in Redis is in jobs/lua/*.lua; here are arguments, replies and bookkeeping.
 #include "jobs/redis_queue.h"
 
+#include "jobs/redis_protocol.h"
 #include "jobs/redis_script.h"
 
 #include <algorithm>
@@ -17,7 +18,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr std::string_view protocol_version = "1";
 constexpr std::string_view intake_batch = "16"; // entries of up to 4 MiB each
 constexpr std::string_view purged_batch = "1000";
 
@@ -32,13 +32,6 @@ std::string random_hex() {
     hex += digits[byte & 15];
   }
   return hex;
-}
-
-RedisEndpoint endpoint_of(const RedisQueueSettings& settings) {
-  RedisEndpoint endpoint = parse_redis_url(settings.url);
-  if (!settings.password.empty())
-    endpoint.password = settings.password;
-  return endpoint;
 }
 
 /// Fills in the worker's name and refuses settings that cannot work.
@@ -139,9 +132,10 @@ void RedisQueueSettings::scale_periods(double factor) {
 }
 
 RedisQueue::RedisQueue(RedisQueueSettings settings)
-    : settings_(checked(std::move(settings))),
-      connection_(endpoint_of(settings_), settings_.timeouts, "audiobookd-" + settings_.worker),
-      wait_connection_(endpoint_of(settings_), settings_.timeouts, "audiobookd-" + settings_.worker + "-wait") {}
+    : settings_(checked(std::move(settings))), connection_(parse_redis_url(settings_.url, settings_.password),
+                                                           settings_.timeouts, "audiobookd-" + settings_.worker),
+      wait_connection_(parse_redis_url(settings_.url, settings_.password), settings_.timeouts,
+                       "audiobookd-" + settings_.worker + "-wait") {}
 
 std::vector<std::string> RedisQueue::connect() {
   const std::lock_guard lock(mutex_);
@@ -167,10 +161,7 @@ void RedisQueue::check_protocol() {
     connection_.command({"SET", key("protocol"), protocol_version, "NX"});
     found = connection_.command({"GET", key("protocol")});
   }
-  if (found.text != protocol_version)
-    throw QueueError("the queue " + settings_.prefix + " at " + connection_.endpoint().display() +
-                     " is of protocol version \"" + found.text + "\", this program speaks version " +
-                     std::string(protocol_version));
+  require_protocol(found.text, settings_.prefix, connection_.endpoint().display());
 }
 
 RedisConnection& RedisQueue::connected() {
@@ -365,9 +356,12 @@ void RedisQueue::retire() {
 
 std::vector<std::string> RedisQueue::states(std::span<const std::string> ids) {
   const std::lock_guard lock(mutex_);
-  std::vector<std::string> states;
+  std::vector<std::vector<std::string>> commands;
   for (const std::string& id : ids)
-    states.push_back(connected().command({"HGET", key("job:" + id), "state"}).text);
+    commands.push_back({"HGET", key("job:" + id), "state"});
+  std::vector<std::string> states;
+  for (const RedisValue& reply : connected().pipeline(commands))
+    states.push_back(reply.text);
   return states;
 }
 

@@ -89,14 +89,7 @@ RedisEndpoint parse_unix(std::string_view rest) {
   return endpoint;
 }
 
-} // namespace
-
-std::string RedisEndpoint::display() const {
-  const std::string place = host.empty() ? unix_path : host + ":" + std::to_string(port);
-  return database == 0 ? place : place + " (database " + std::to_string(database) + ")";
-}
-
-RedisEndpoint parse_redis_url(std::string_view url) {
+RedisEndpoint parse_url(std::string_view url) {
   const std::size_t scheme_end = url.find("://");
   const std::string_view scheme = url.substr(0, scheme_end == std::string_view::npos ? 0 : scheme_end);
   const std::string_view rest = scheme.empty() ? "" : url.substr(scheme_end + 3);
@@ -108,6 +101,20 @@ RedisEndpoint parse_redis_url(std::string_view url) {
     throw QueueError("Redis URL: rediss:// (TLS) is not supported; run stunnel (client = yes, accept = "
                      "127.0.0.1:6380, connect = your server) and use redis://127.0.0.1:6380");
   refuse("unknown scheme \"" + std::string(scheme) + "\"");
+}
+
+} // namespace
+
+std::string RedisEndpoint::display() const {
+  const std::string place = host.empty() ? unix_path : host + ":" + std::to_string(port);
+  return database == 0 ? place : place + " (database " + std::to_string(database) + ")";
+}
+
+RedisEndpoint parse_redis_url(std::string_view url, const std::string& password) {
+  RedisEndpoint endpoint = parse_url(url);
+  if (!password.empty())
+    endpoint.password = password;
+  return endpoint;
 }
 
 } // namespace audiobookd::jobs

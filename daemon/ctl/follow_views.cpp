@@ -92,11 +92,10 @@ void LineView::say(const std::string& text) { notes_ << printable(text) << std::
 
 void JsonView::show(const std::vector<FollowedJob>& jobs) {
   for (const FollowedJob& job : jobs) {
-    const nlohmann::ordered_json json = line_of(job);
-    const std::string text = json.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace);
+    const std::string text = to_line(line_of(job));
     if (std::string& shown = shown_[job.id]; shown != text) {
       shown = text;
-      print_line(out_, json);
+      out_ << text << std::endl;
     }
   }
 }

@@ -197,13 +197,13 @@ ExitStatus QueueCommands::show() {
   require_id(ids_.front(), "job id");
   client_->connect();
   const auto record = client_->find(ids_.front());
-  const auto events = client_->events_of(ids_.front());
   if (!record) {
     throw NoSuchJob("no such job: " + ids_.front() +
                     (client_->count_untaken() > 0 ? "; but not every entry was taken in by a worker yet" : ""));
   }
+  const auto events = client_->events_of(record->id);
   if (as_json_) {
-    print(console_.out, to_json(ids_.front(), record, events));
+    print(console_.out, to_json(*record, events));
   } else {
     print_job(page(), *record, events);
   }

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <ostream>
 
 namespace audiobookd::daemon {
@@ -38,12 +37,6 @@ Json field(const std::string& name, const std::string& text) {
   return std::find(numbers.begin(), numbers.end(), name) == numbers.end() ? Json(text) : number(text);
 }
 
-std::int64_t time_of_entry(const std::string& entry) {
-  std::int64_t time = 0;
-  std::from_chars(entry.data(), entry.data() + entry.size(), time);
-  return time;
-}
-
 } // namespace
 
 Json to_json(const jobs::JobRecord& record) {
@@ -59,8 +52,12 @@ Json to_json(const jobs::JobEvent& event) {
 }
 
 Json to_json(const jobs::DeadJob& job) {
-  return {{"id", job.id},       {"at", time_of_entry(job.entry)},   {"queue", job.queue},
-          {"error", job.error}, {"attempts", number(job.attempts)}, {"job", embedded(job.payload)}};
+  return {{"id", job.id},
+          {"at", job.at},
+          {"queue", job.queue},
+          {"error", job.error},
+          {"attempts", number(job.attempts)},
+          {"job", embedded(job.payload)}};
 }
 
 Json to_json(const jobs::WorkerRecord& worker) {
@@ -99,17 +96,16 @@ Json to_json(const jobs::ControlOutcome& outcome) {
   return json;
 }
 
-Json to_json(const std::string& id, const std::optional<jobs::JobRecord>& record,
-             const std::vector<jobs::JobEvent>& events) {
-  return {{"id", id}, {"record", record ? to_json(*record) : Json()}, {"events", to_json(events)}};
+Json to_json(const jobs::JobRecord& record, const std::vector<jobs::JobEvent>& events) {
+  return {{"id", record.id}, {"record", to_json(record)}, {"events", to_json(events)}};
 }
 
 void print(std::ostream& out, const Json& document) {
   out << document.dump(2, ' ', true, Json::error_handler_t::replace) << '\n';
 }
 
-void print_line(std::ostream& out, const Json& document) {
-  out << document.dump(-1, ' ', true, Json::error_handler_t::replace) << std::endl;
-}
+std::string to_line(const Json& document) { return document.dump(-1, ' ', true, Json::error_handler_t::replace); }
+
+void print_line(std::ostream& out, const Json& document) { out << to_line(document) << std::endl; }
 
 } // namespace audiobookd::daemon

@@ -18,9 +18,8 @@ namespace audiobookd::daemon {
 [[nodiscard]] nlohmann::ordered_json to_json(const jobs::QueueStats& stats);
 [[nodiscard]] nlohmann::ordered_json to_json(const jobs::ControlOutcome& outcome);
 
-/// {"id", "record" (null: there is none), "events"}
-[[nodiscard]] nlohmann::ordered_json to_json(const std::string& id, const std::optional<jobs::JobRecord>& record,
-                                             const std::vector<jobs::JobEvent>& events);
+/// {"id", "record", "events"}
+[[nodiscard]] nlohmann::ordered_json to_json(const jobs::JobRecord& record, const std::vector<jobs::JobEvent>& events);
 
 /// An array of each.
 template <typename Item>
@@ -32,7 +31,9 @@ nlohmann::ordered_json to_json(const std::vector<Item>& items) {
   return array;
 }
 
-/// Writes a document, over several lines or on one. In ASCII: nothing that a terminal would obey, whatever is in it.
+/// A document on one line. In ASCII: nothing that a terminal would obey, whatever is in it.
+[[nodiscard]] std::string to_line(const nlohmann::ordered_json& document);
+/// Writes a document, over several lines or as to_line().
 void print(std::ostream& out, const nlohmann::ordered_json& document);
 void print_line(std::ostream& out, const nlohmann::ordered_json& document);
 

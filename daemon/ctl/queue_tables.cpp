@@ -115,9 +115,7 @@ std::string format_age(std::int64_t milliseconds) {
 
 std::string bar(double fraction, std::size_t width) {
   const double inside = std::isfinite(fraction) ? std::clamp(fraction, 0.0, 1.0) : 0.0;
-  const auto filled = static_cast<std::size_t>(inside * static_cast<double>(width));
-  return "[" + std::string(filled, '#') + std::string(width - filled, '.') + "] " +
-         fmt::format("{:3.0f} %", std::floor(100 * inside));
+  return draw_bar(inside, width) + fmt::format(" {:3.0f} %", std::floor(100 * inside));
 }
 
 std::string describe_state(const jobs::JobRecord& record) {
@@ -173,9 +171,8 @@ void print_job(const Page& page, const jobs::JobRecord& record, const std::vecto
 void print_dead(const Page& page, const std::vector<jobs::DeadJob>& jobs) {
   std::vector<Row> rows = {{"ID", "QUEUE", "ATTEMPTS", "DIED", "ERROR"}};
   for (const jobs::DeadJob& job : jobs) {
-    const std::int64_t time = std::strtoll(job.entry.c_str(), nullptr, 10);
     rows.push_back({printable(job.id), printable(job.queue), printable(job.attempts),
-                    format_age(page.now - time) + " ago", printable(job.error)});
+                    format_age(page.now - job.at) + " ago", printable(job.error)});
   }
   print_table(page, rows);
 }
