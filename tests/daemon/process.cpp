@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <fcntl.h>
+#include <fstream>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -56,6 +57,17 @@ Process::~Process() {
 }
 
 void Process::signal(int number) const { kill(pid_, number); }
+
+/// Of those in proc(5), status. No signal is in those of a process that has ended.
+bool Process::has_in_mask(const std::string& mask, int number) const {
+  std::ifstream status("/proc/" + std::to_string(pid_) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(mask + ":")) {
+      return (std::stoull(line.substr(mask.size() + 1), nullptr, 16) >> (number - 1) & 1) != 0;
+    }
+  }
+  return false;
+}
 
 int Process::wait() {
   int status = 0;

@@ -25,6 +25,10 @@ public:
 
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
   void signal(int number) const;
+  /// Whether its main thread holds signal @p number back, as it does when another of its threads waits for it.
+  [[nodiscard]] bool blocks(int number) const { return has_in_mask("SigBlk", number); }
+  /// Whether @p number was sent to it and not taken yet.
+  [[nodiscard]] bool is_pending(int number) const { return has_in_mask("ShdPnd", number); }
   /// Waits for the end. @return the exit status, or minus the signal that ended it.
   int wait();
   /// Sends a signal and waits for the end, as wait().
@@ -33,6 +37,8 @@ public:
   [[nodiscard]] bool is_running() const;
 
 private:
+  [[nodiscard]] bool has_in_mask(const std::string& mask, int number) const;
+
   pid_t pid_;
 };
 

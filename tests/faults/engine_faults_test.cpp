@@ -15,9 +15,9 @@ TEST_F(FaultEngine, OneThatHangsIsNotReportedAliveAndItsJobRunsElsewhere) {
   const NotifySocket manager(place_.path("notify"));
   auto hung =
       place_.start({.name = "hung", .engine = "sick", .environment = {{"NOTIFY_SOCKET", place_.path("notify")}}});
-  place_.behave(20, "", "sick");
+  place_.behave_until(3, "sick");
   enqueue("book", 1, 40);
-  ASSERT_TRUE(comes([&] { return place_.rendered("", 0, "sick") >= 3; }));
+  ASSERT_TRUE(comes([&] { return place_.rendered("", 0, "sick") == 3; }));
   EXPECT_TRUE(comes([&] { return manager.has("WATCHDOG=1"); }));
   place_.behave(20, "hang", "sick");
   // It goes on to say how it is, every heartbeat, but no longer that it lives.
@@ -69,11 +69,13 @@ TEST_F(FaultEngine, AGpuThatIsMissingEndsTheProgramBeforeItTakesAJob) {
 
 // Fault 33.
 TEST_F(FaultEngine, ADeviceThatFailedEndsTheProgramPublishesNothingAndTheJobsResume) {
-  place_.behave(20, "", "sick");
+  place_.behave_until(6, "sick");
   const auto sick = place_.start({.name = "sick-worker", .chunks = "shared", .engine = "sick"});
   enqueue("one", 1, 40);
   enqueue("two", 2, 40);
-  ASSERT_TRUE(comes([&] { return place_.rendered(beginning_of(2), 0, "sick") >= 3; }));
+  ASSERT_TRUE(reaches("one", "running"));
+  ASSERT_TRUE(reaches("two", "running"));
+  ASSERT_TRUE(comes([&] { return place_.rendered("", 0, "sick") == 6; }));
   place_.behave(20, "device", "sick");
   EXPECT_EQ(sick->wait(), 1);
   EXPECT_TRUE(has_logged("sick-worker", "an illegal memory access was encountered"));

@@ -55,8 +55,16 @@ std::unique_ptr<Process> Workplace::start_real(const Worker& worker) const {
 }
 
 void Workplace::behave(int utterance_ms, const std::string& fault, const std::string& engine) const {
+  tell(engine, nlohmann::json{{"utterance_ms", utterance_ms}, {"fault", fault}}.dump());
+}
+
+void Workplace::behave_until(std::size_t utterances, const std::string& engine) const {
+  tell(engine, nlohmann::json{{"utterance_ms", 2}, {"limit", utterances}}.dump());
+}
+
+void Workplace::tell(const std::string& engine, const std::string& behaviour) const {
   fs::create_directories(path(engine));
-  write_file(path(engine) / "next.json", nlohmann::json{{"utterance_ms", utterance_ms}, {"fault", fault}}.dump());
+  write_file(path(engine) / "next.json", behaviour);
   fs::rename(path(engine) / "next.json", path(engine) / "fake.json");
 }
 
@@ -72,6 +80,9 @@ std::size_t Workplace::rendered(const std::string& part, pid_t process, const st
 
 std::vector<fs::path> Workplace::stored_chunks(const std::string& store) const {
   std::vector<fs::path> files;
+  if (!fs::exists(path(store))) { // its worker is not that far yet
+    return files;
+  }
   for (const auto& entry : fs::recursive_directory_iterator(path(store))) {
     if (entry.path().extension() == ".audio") {
       files.push_back(entry.path());

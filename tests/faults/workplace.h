@@ -44,6 +44,9 @@ public:
 
   /// What engines do from their next utterance on; see programs/fake_engine.cpp. @param engine as Worker::engine.
   void behave(int utterance_ms, const std::string& fault = "", const std::string& engine = "engine") const;
+  /// Engines make no more than @p utterances, counting all of before, and then stand still, holding what they have,
+  /// until they are told to behave otherwise: for faults at a chosen moment.
+  void behave_until(std::size_t utterances, const std::string& engine = "engine") const;
 
   /// Lines of the engine's journal that contain @p part. @param process only of this one; 0: of all.
   [[nodiscard]] std::size_t rendered(const std::string& part = "", pid_t process = 0,
@@ -58,6 +61,7 @@ public:
   [[nodiscard]] std::string all_logs(std::size_t bytes = 4000) const;
 
 private:
+  void tell(const std::string& engine, const std::string& behaviour) const;
   [[nodiscard]] fs::path configure(const Worker& worker, const std::string& engine_section) const;
   [[nodiscard]] std::unique_ptr<Process> run(const Worker& worker, const std::string& program,
                                              const fs::path& config) const;

@@ -61,21 +61,16 @@ struct Place {
   bool is_real = false;
   std::unique_ptr<Process> process;
   Clock::time_point start_at; ///< when there is no process
-  Clock::time_point started;
-  Clock::time_point wake_at; ///< when it is stopped
+  Clock::time_point wake_at;  ///< when it is stopped
   bool is_stopped = false;
-  int expected_end = 0; ///< what wait() should say; another end is a mistake of the program
+  int expected_end = 0;         ///< what wait() should say; another end is a mistake of the program
+  bool may_die_of_term = false; ///< told to end before it could listen
 };
 
 struct Added {
   int document = 0;
   bool may_be_cancelled = false;
 };
-
-/// A process that was not there long enough to handle SIGTERM dies of it.
-bool was_told_too_early(const Place& place, int end) {
-  return place.expected_end == 0 && end == -SIGTERM && Clock::now() - place.started < std::chrono::seconds(10);
-}
 
 class Chaos {
 public:
@@ -218,7 +213,7 @@ void Chaos::look_after(Place& place) {
   }
   if (place.process && !place.process->is_running()) {
     const int end = place.process->wait();
-    if (end != place.expected_end && !was_told_too_early(place, end)) {
+    if (end != place.expected_end && !(end == -SIGTERM && place.may_die_of_term)) {
       ++wrong_ends_;
       std::cout << fmt::format("{} ended with {} instead of {}:\n{}\n", place.worker.name, end, place.expected_end,
                                story_of(place.worker.name));
@@ -230,7 +225,7 @@ void Chaos::look_after(Place& place) {
   if (!place.process && now >= place.start_at) {
     place.process = place.is_real ? place_.start_real(place.worker) : place_.start(place.worker);
     place.expected_end = INT_MIN; // it is not told to end yet
-    place.started = now;
+    place.may_die_of_term = false;
     ++done_["starts"];
   }
 }
@@ -271,6 +266,7 @@ void Chaos::hurt_worker(int kind) {
     place.expected_end = -SIGKILL;
     ++done_["kills"];
   } else if (kind < 55) {
+    place.may_die_of_term = !place.process->blocks(SIGTERM);
     place.process->signal(SIGTERM);
     place.expected_end = 0;
     ++done_["terms"];

@@ -6,6 +6,7 @@
 //   utterance_ms   time that each takes, half of it before its tokens are there (20)
 //   fault          "hang" (nothing advances any more), "device" (run() throws, as after a sticky CUDA error),
 //                  "out_of_memory" (once: half the batch from then on), or ""
+//   limit          no utterance is begun once rendered.log has that many lines (none)
 // A text with the word "detonate" ends the process (SIGABRT). rendered.log gets a line for every waveform: process id,
 // then the text.
 #include "engine/engine.h"
@@ -21,10 +22,13 @@
 #include <deque>
 #include <fcntl.h>
 #include <fstream>
+#include <iterator>
+#include <limits>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
+#include <thread>
 #include <unistd.h>
 #include <utility>
 
@@ -36,6 +40,7 @@ using std::chrono::milliseconds;
 struct Behaviour {
   milliseconds utterance_time{20};
   std::string fault;
+  std::size_t limit = std::numeric_limits<std::size_t>::max();
 };
 
 Behaviour read_behaviour(const std::filesystem::path& file) {
@@ -45,8 +50,14 @@ Behaviour read_behaviour(const std::filesystem::path& file) {
     const nlohmann::json json = nlohmann::json::parse(stream);
     behaviour.utterance_time = milliseconds(json.value("utterance_ms", 20));
     behaviour.fault = json.value("fault", "");
+    behaviour.limit = json.value("limit", behaviour.limit);
   }
   return behaviour;
+}
+
+std::size_t count_lines(const std::filesystem::path& file) {
+  std::ifstream stream(file);
+  return static_cast<std::size_t>(std::count(std::istreambuf_iterator<char>(stream), {}, '\n'));
 }
 
 [[noreturn]] void hang() {
@@ -85,7 +96,12 @@ public:
       }
       const Utterance utterance = held_.front();
       lock.unlock();
-      render(utterance, sink);
+      const Behaviour behaviour = read_behaviour(folder_ / "fake.json");
+      if (count_lines(journal_) < behaviour.limit) {
+        render(utterance, behaviour, sink);
+      } else {
+        std::this_thread::sleep_for(milliseconds(5)); // between two looks at the limit
+      }
     }
   }
 
@@ -129,8 +145,7 @@ private:
     return !is_gone();
   }
 
-  void render(const Utterance& utterance, Sink& sink) {
-    const Behaviour behaviour = read_behaviour(folder_ / "fake.json");
+  void render(const Utterance& utterance, const Behaviour& behaviour, Sink& sink) {
     if (behaviour.fault == "hang") {
       hang();
     }
@@ -174,7 +189,7 @@ private:
 
   void journal(const std::string& text) const {
     const std::string line = std::to_string(::getpid()) + " " + text + "\n";
-    const int file = ::open((folder_ / "rendered.log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    const int file = ::open(journal_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (file < 0 || ::write(file, line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
       throw std::runtime_error("rendered.log cannot be written");
     }
@@ -182,6 +197,7 @@ private:
   }
 
   const std::filesystem::path folder_;
+  const std::filesystem::path journal_ = folder_ / "rendered.log";
   EngineInfo info_;
   mutable std::mutex mutex_; // protects everything below
   std::condition_variable changed_;
