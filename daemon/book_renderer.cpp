@@ -158,7 +158,7 @@ BookReport render_book(const Studio& studio, const BookRequest& request, ChunkCl
   progress->plan(*book);
 
   const storage::Tags tags = make_tags(*book, request, info);
-  storage::AudiobookWriter writer(sink, studio.encoders, {request.mp3, tags, book->chapter_titles});
+  storage::AudiobookWriter writer(sink, studio.encoders, {request.mp3, {}, tags, book->chapter_titles});
   const std::unique_ptr<BookTicket> ticket = studio.pool.open(book, request.priority, progress);
   const auto planned = BookProgress::Clock::now();
   const AssemblyReport assembly = assemble(*book, *ticket, studio.store, writer, info.sample_rate, *progress, stop);

@@ -31,7 +31,7 @@ std::uint64_t reserve(ByteSink& sink, std::size_t bytes) {
 AudiobookWriter::AudiobookWriter(ByteSink& sink, WorkerPool& pool, AudiobookOptions options)
     : sink_(sink), options_(std::move(options)),
       tag_bytes_(render_id3v2(options_.tags, untimed(options_.chapter_titles)).size() + spare_tag_bytes),
-      tag_offset_(reserve(sink_, tag_bytes_)), encoder_(options_.mp3, sink_, pool) {}
+      tag_offset_(reserve(sink_, tag_bytes_)), encoder_(options_.mp3, options_.levels, sink_, pool) {}
 
 void AudiobookWriter::begin_chapter() {
   if (chapter_starts_.size() == options_.chapter_titles.size()) {
@@ -41,11 +41,8 @@ void AudiobookWriter::begin_chapter() {
 }
 
 void AudiobookWriter::write(std::span<const float> samples) {
-  encode(samples);
-  for (const float sample : samples) {
-    peak_ = std::max(peak_, std::abs(static_cast<double>(sample)));
-    sum_of_squares_ += static_cast<double>(sample) * sample;
-  }
+  encoder_.write(samples);
+  samples_ += samples.size();
 }
 
 std::uint64_t AudiobookWriter::pause(double seconds) {
@@ -56,15 +53,10 @@ std::uint64_t AudiobookWriter::pause(double seconds) {
   const auto total = static_cast<std::uint64_t>(std::llround(seconds * options_.mp3.sample_rate));
   for (std::uint64_t left = total; left > 0;) {
     const auto block = std::span(silence).first(std::min<std::uint64_t>(left, std::size(silence)));
-    encode(block);
+    write(block);
     left -= block.size();
   }
   return total;
-}
-
-void AudiobookWriter::encode(std::span<const float> samples) {
-  encoder_.write(samples);
-  samples_ += samples.size();
 }
 
 std::vector<Chapter> AudiobookWriter::chapters_with_times() const {
@@ -92,9 +84,7 @@ AudiobookSummary AudiobookWriter::finish(const Tags& tags) {
   summary.samples = samples_;
   summary.seconds = static_cast<double>(samples_) / options_.mp3.sample_rate;
   summary.bytes = sink_.size() - tag_offset_;
-  summary.peak = peak_;
-  const double mean_square = samples_ == 0 ? 0 : sum_of_squares_ / static_cast<double>(samples_);
-  summary.rms_dbfs = 10 * std::log10(mean_square);
+  summary.levels = encoder_.levels();
   summary.encode_seconds = encoder_.cpu_seconds();
   return summary;
 }

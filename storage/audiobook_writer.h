@@ -15,6 +15,7 @@ namespace audiobookd::storage {
 
 struct AudiobookOptions {
   Mp3Settings mp3;
+  LevelSettings levels;
   Tags tags;                               ///< as far as known: decides how much room the tag block gets
   std::vector<std::string> chapter_titles; ///< of all chapters to come, in order; may be empty
 };
@@ -24,8 +25,7 @@ struct AudiobookSummary {
   double seconds = 0;
   std::uint64_t bytes = 0;       ///< of the file
   std::vector<Chapter> chapters; ///< with their times
-  double peak = 0;               ///< largest absolute sample; 1 is full scale
-  double rms_dbfs = 0;           ///< over the whole file, pauses included; -infinity for silence
+  Levels levels;                 ///< of what was encoded, after gain and limiter
   double encode_seconds = 0;     ///< CPU time of the pool
 };
 
@@ -50,7 +50,6 @@ public:
   [[nodiscard]] std::uint64_t samples() const noexcept { return samples_; }
 
 private:
-  void encode(std::span<const float> samples);
   [[nodiscard]] std::vector<Chapter> chapters_with_times() const;
 
   ByteSink& sink_;
@@ -60,8 +59,6 @@ private:
   Mp3Encoder encoder_;
   std::vector<std::uint64_t> chapter_starts_; // in samples
   std::uint64_t samples_ = 0;
-  double peak_ = 0;
-  double sum_of_squares_ = 0;
 };
 
 } // namespace audiobookd::storage

@@ -21,6 +21,11 @@ constexpr std::size_t piece_frames = 1250; // 30 s
 /// signals tried, byte for byte those of an encoder that did (after 40 in nine of ten joints, after 60 in almost all).
 constexpr std::size_t overlap_frames = 80;
 
+/// What has to be known behind a piece.
+std::size_t lookahead_frames(int sample_rate) {
+  return mp3_lookahead_frames + (levels_context(sample_rate) + mp3_frame_samples - 1) / mp3_frame_samples;
+}
+
 void check_range(const char* field, int value, int low, int high) {
   if (value < low || value > high) {
     throw PermanentError(std::string("mp3 ") + field + " " + std::to_string(value) + " is not in " +
@@ -53,9 +58,10 @@ void check(const Mp3Settings& settings) {
   }
 }
 
-Mp3Encoder::Mp3Encoder(const Mp3Settings& settings, ByteSink& sink, WorkerPool& pool)
-    : settings_(settings), sink_(sink), pool_(pool), start_(sink.size()) {
+Mp3Encoder::Mp3Encoder(const Mp3Settings& settings, const LevelSettings& levels, ByteSink& sink, WorkerPool& pool)
+    : settings_(settings), level_settings_(levels), sink_(sink), pool_(pool), start_(sink.size()) {
   check(settings);
+  check(levels);
   header_.bitrate_kbps = settings.vbr_quality ? 0 : settings.bitrate_kbps;
   header_.vbr_quality = settings.vbr_quality;
   header_.quality = settings.quality;
@@ -68,7 +74,8 @@ std::size_t Mp3Encoder::frames_before() const noexcept { return is_first_piece_ 
 
 void Mp3Encoder::write(std::span<const float> samples) {
   while (!samples.empty()) {
-    const std::size_t full = (frames_before() + piece_frames + mp3_lookahead_frames) * mp3_frame_samples;
+    const std::size_t full =
+        (frames_before() + piece_frames + lookahead_frames(settings_.sample_rate)) * mp3_frame_samples;
     const auto part = samples.first(std::min(samples.size(), full - buffer_.size()));
     const auto bad = std::find_if_not(part.begin(), part.end(), [](float x) { return std::isfinite(x); });
     if (bad != part.end()) {
@@ -84,15 +91,21 @@ void Mp3Encoder::write(std::span<const float> samples) {
   }
 }
 
+/// @param count of frames; nothing: the stream ends with these samples.
+void Mp3Encoder::submit(std::vector<float> samples, std::optional<std::size_t> count) {
+  const Mp3Range range{.skip = frames_before(), .count = count};
+  outstanding_.push_back(
+      pool_.submit([settings = settings_, levels = level_settings_, range, samples = std::move(samples)]() mutable {
+        return encode_mp3_piece(settings, levels, samples, range);
+      }));
+}
+
 void Mp3Encoder::submit_full_piece() {
-  const Mp3Range range{.skip = frames_before(), .count = piece_frames};
-  const std::size_t next_begin = (range.skip + piece_frames - overlap_frames) * mp3_frame_samples;
+  const std::size_t next_begin = (frames_before() + piece_frames - overlap_frames) * mp3_frame_samples;
   std::vector<float> next;
   next.reserve(buffer_.size()); // about what it will hold: growing by doubling would take twice the memory
   next.assign(buffer_.begin() + static_cast<std::ptrdiff_t>(next_begin), buffer_.end());
-  outstanding_.push_back(pool_.submit([settings = settings_, range, samples = std::exchange(buffer_, std::move(next))] {
-    return encode_mp3_piece(settings, samples, range);
-  }));
+  submit(std::exchange(buffer_, std::move(next)), piece_frames);
   is_first_piece_ = false;
   while (!outstanding_.empty() && (outstanding_.size() > most_outstanding() || is_ready(outstanding_.front()))) {
     append_oldest();
@@ -116,13 +129,11 @@ void Mp3Encoder::append_oldest() {
   header_.encoder_delay = piece.encoder_delay;
   header_.encoder_padding = piece.encoder_padding;
   cpu_seconds_ += piece.seconds;
+  levels_.add(piece.levels);
 }
 
 void Mp3Encoder::finish() {
-  const Mp3Range range{.skip = frames_before(), .count = {}};
-  outstanding_.push_back(pool_.submit([settings = settings_, range, samples = std::exchange(buffer_, {})] {
-    return encode_mp3_piece(settings, samples, range);
-  }));
+  submit(std::exchange(buffer_, {}), {});
   while (!outstanding_.empty()) {
     append_oldest();
   }

@@ -1,9 +1,9 @@
 // MP3 through LAME, streaming: memory does not grow with the length. One thread at a time per encoder; the work is done
 // by a pool that all encoders share.
 //
-// The stream is cut at fixed samples into pieces of 30 s, which the pool's threads encode beside each other without bit
-// reservoir, each from 1.9 s before its first frame, so that the bytes depend on settings and samples alone (and, as
-// far as measured, are those of a single encoder).
+// The stream is cut at fixed samples into pieces of 30 s, which the pool's threads level and encode beside each other
+// without bit reservoir, each from 1.9 s before its first frame, so that the bytes depend on settings and samples alone
+// (and, as far as measured, are those of a single encoder).
 //
 // The stream starts with a Xing/LAME header frame that is rewritten by finish() with frame count, seek table, encoder
 // delay and padding, so that a gapless decoder gives back exactly the samples written. No time stamps: equal input
@@ -12,6 +12,7 @@
 
 #include "storage/byte_sink.h"
 #include "storage/encoder.h"
+#include "storage/levels.h"
 #include "storage/worker_pool.h"
 #include "storage/xing_frame.h"
 
@@ -39,7 +40,7 @@ class Mp3Encoder final : public Encoder {
 public:
   /// The stream begins at the present end of @p sink. @p sink and @p pool must outlive the encoder.
   /// @throws PermanentError as check().
-  Mp3Encoder(const Mp3Settings& settings, ByteSink& sink, WorkerPool& pool);
+  Mp3Encoder(const Mp3Settings& settings, const LevelSettings& levels, ByteSink& sink, WorkerPool& pool);
   ~Mp3Encoder() override;
 
   /// Waits for the pool when more pieces are outstanding than it has threads, or more than one while other files keep
@@ -49,14 +50,18 @@ public:
 
   /// CPU time that the pool has spent on pieces which are in the sink.
   [[nodiscard]] double cpu_seconds() const noexcept { return cpu_seconds_; }
+  /// Of what these pieces encode.
+  [[nodiscard]] const Levels& levels() const noexcept { return levels_; }
 
 private:
+  void submit(std::vector<float> samples, std::optional<std::size_t> count);
   void submit_full_piece();
   void append_oldest();
   [[nodiscard]] std::size_t most_outstanding() const;
   [[nodiscard]] std::size_t frames_before() const noexcept;
 
   const Mp3Settings settings_;
+  const LevelSettings level_settings_;
   ByteSink& sink_;
   WorkerPool& pool_;
   const std::uint64_t start_;
@@ -67,6 +72,7 @@ private:
   XingInfo header_;
   SeekTable seek_table_;
   double cpu_seconds_ = 0;
+  Levels levels_;
 };
 
 } // namespace audiobookd::storage

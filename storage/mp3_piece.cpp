@@ -113,8 +113,10 @@ void keep_frames(std::span<const unsigned char> stream, const Mp3Range& range, M
 
 } // namespace
 
-Mp3Piece encode_mp3_piece(const Mp3Settings& settings, std::span<const float> samples, const Mp3Range& range) {
+Mp3Piece encode_mp3_piece(const Mp3Settings& settings, const LevelSettings& levels, std::span<float> samples,
+                          const Mp3Range& range) {
   const double start = thread_cpu_seconds();
+  adjust(samples, levels, settings.sample_rate);
   const Lame lame = make_lame(settings);
   const std::vector<unsigned char> stream = encode(lame.get(), samples, !range.count);
   Mp3Piece piece;
@@ -122,6 +124,9 @@ Mp3Piece encode_mp3_piece(const Mp3Settings& settings, std::span<const float> sa
   piece.lowpass_hz = lame_get_lowpassfreq(lame.get());
   piece.encoder_delay = lame_get_encoder_delay(lame.get());
   piece.encoder_padding = lame_get_encoder_padding(lame.get());
+  const std::size_t lead = range.skip * mp3_frame_samples;
+  const std::size_t count = range.count ? *range.count * mp3_frame_samples : samples.size() - lead;
+  piece.levels = Levels::of(samples, lead, count, settings.sample_rate);
   piece.seconds = thread_cpu_seconds() - start;
   return piece;
 }

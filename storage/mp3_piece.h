@@ -32,13 +32,15 @@ struct Mp3Piece {
   int lowpass_hz = 0;                     ///< of the encoder
   int encoder_delay = 0;                  ///< samples before the first one of the stream
   int encoder_padding = 0;                ///< samples after the last one of the stream, if it ends here
+  Levels levels;                          ///< of the samples that these frames stand for
   double seconds = 0;                     ///< of CPU time
 };
 
-/// Encodes @p samples and keeps the frames of @p range. With a count there must be samples for
-/// skip + count + mp3_lookahead_frames frames. @param settings are valid; samples are finite.
+/// Adjusts @p samples in place, encodes them and keeps the frames of @p range. With a count there must be samples for
+/// skip + count + mp3_lookahead_frames frames, and for levels_context() of the last of them.
+/// @param settings, levels are valid; samples are finite.
 /// @throws TransientError when LAME fails; PermanentError when it refuses the settings.
-[[nodiscard]] Mp3Piece encode_mp3_piece(const Mp3Settings& settings, std::span<const float> samples,
-                                        const Mp3Range& range);
+[[nodiscard]] Mp3Piece encode_mp3_piece(const Mp3Settings& settings, const LevelSettings& levels,
+                                        std::span<float> samples, const Mp3Range& range);
 
 } // namespace audiobookd::storage

@@ -140,10 +140,10 @@ TEST_F(AudiobookWriterTest, MeasuresPeakAndRms) {
   writer.write(tone);
   writer.pause(1);
   const AudiobookSummary summary = writer.finish({});
-  EXPECT_NEAR(summary.peak, 0.5, 1e-6);
-  EXPECT_NEAR(summary.rms_dbfs, 10 * std::log10(0.5 * 0.5 / 2 / 2), 1e-3);
+  EXPECT_NEAR(summary.levels.peak(), 0.5, 1e-6);
+  EXPECT_NEAR(summary.levels.rms_dbfs(), 10 * std::log10(0.5 * 0.5 / 2 / 2), 1e-3);
   tests::MemorySink silent;
-  EXPECT_EQ(AudiobookWriter(silent, pool(), {}).finish({}).rms_dbfs, -std::numeric_limits<double>::infinity());
+  EXPECT_EQ(AudiobookWriter(silent, pool(), {}).finish({}).levels.rms_dbfs(), -std::numeric_limits<double>::infinity());
 }
 
 TEST_F(AudiobookWriterTest, RefusesWrongCalls) {

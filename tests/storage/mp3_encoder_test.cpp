@@ -20,10 +20,10 @@ using tests::throws_with;
 Mp3Settings cbr(int bitrate_kbps) { return {.bitrate_kbps = bitrate_kbps}; }
 
 std::string encode(const Mp3Settings& settings, std::span<const float> samples, std::size_t step = 5000,
-                   int num_threads = 2) {
+                   int num_threads = 2, const LevelSettings& levels = {}) {
   WorkerPool pool(num_threads);
   tests::MemorySink sink;
-  Mp3Encoder encoder(settings, sink, pool);
+  Mp3Encoder encoder(settings, levels, sink, pool);
   for (std::size_t start = 0; start < samples.size(); start += step) {
     encoder.write(samples.subspan(start, std::min(step, samples.size() - start)));
   }
@@ -252,14 +252,39 @@ TEST_F(Mp3EncoderTest, TheBytesDependNeitherOnThreadsNorOnHowTheStreamIsCut) {
   }
 }
 
+TEST_F(Mp3EncoderTest, GainAndLimiterKnowNoJoints) {
+  const LevelSettings levels{.gain_db = 9, .ceiling_dbtp = -6};
+  const std::vector<float> sound = restless(2 * piece_samples + 60'000);
+  const std::string once = encode(cbr(64), sound, 5000, 3, levels);
+  EXPECT_TRUE(encode(cbr(64), sound, 777, 1, levels) == once);
+  std::vector<float> leveled = sound;
+  adjust(leveled, levels, 24'000);
+  ASSERT_NE(leveled, sound);
+  EXPECT_TRUE(encode(cbr(64), leveled) == once) << "as if the whole had been leveled first";
+}
+
+TEST_F(Mp3EncoderTest, MeasuresWhatItEncodesAsIfInOnePiece) {
+  const std::vector<float> sound = restless(2 * piece_samples + 60'001);
+  WorkerPool pool(2);
+  tests::MemorySink sink;
+  Mp3Encoder encoder(cbr(64), {}, sink, pool);
+  encoder.write(sound);
+  encoder.finish();
+  const Levels whole = Levels::of(sound, 0, sound.size(), 24'000);
+  EXPECT_NEAR(encoder.levels().loudness_lufs(), whole.loudness_lufs(), 0.001);
+  EXPECT_NEAR(encoder.levels().rms_dbfs(), whole.rms_dbfs(), 1e-9);
+  EXPECT_DOUBLE_EQ(encoder.levels().peak(), whole.peak());
+  EXPECT_NEAR(encoder.levels().true_peak_dbtp(), whole.true_peak_dbtp(), 0.1); // a joint may hide half a peak
+}
+
 TEST_F(Mp3EncoderTest, BooksThatShareThePoolDoNotMix) {
   const std::vector<float> a = restless(piece_samples + 60'000);
   const std::vector<float> b = tests::voice_like(piece_samples + 90'000);
   WorkerPool pool(2);
   tests::MemorySink sink_a;
   tests::MemorySink sink_b;
-  Mp3Encoder encoder_a(cbr(64), sink_a, pool);
-  Mp3Encoder encoder_b(cbr(32), sink_b, pool);
+  Mp3Encoder encoder_a(cbr(64), {}, sink_a, pool);
+  Mp3Encoder encoder_b(cbr(32), {}, sink_b, pool);
   encoder_a.write(a);
   encoder_b.write(b);
   encoder_b.finish();
@@ -273,9 +298,9 @@ TEST_F(Mp3EncoderTest, AnAbandonedEncoderLeavesThePoolToOthers) {
   const std::vector<float> sound = tests::voice_like(2 * piece_samples);
   WorkerPool pool(1);
   tests::MemorySink nowhere;
-  std::make_unique<Mp3Encoder>(cbr(64), nowhere, pool)->write(sound);
+  std::make_unique<Mp3Encoder>(cbr(64), LevelSettings(), nowhere, pool)->write(sound);
   tests::MemorySink sink;
-  Mp3Encoder encoder(cbr(64), sink, pool);
+  Mp3Encoder encoder(cbr(64), {}, sink, pool);
   encoder.write(sound);
   encoder.finish();
   EXPECT_TRUE(sink.text() == encode(cbr(64), sound));
@@ -302,7 +327,7 @@ TEST_F(Mp3EncoderTest, RefusesSettingsAndNamesTheValidOnes) {
 TEST_F(Mp3EncoderTest, RefusesSamplesThatAreNotFinite) {
   WorkerPool pool(1);
   tests::MemorySink sink;
-  Mp3Encoder encoder({}, sink, pool);
+  Mp3Encoder encoder({}, {}, sink, pool);
   encoder.write(std::vector<float>(20'000));
   std::vector<float> sound(10'000);
   sound[9'999] = std::numeric_limits<float>::quiet_NaN();

@@ -1,0 +1,178 @@
+// Peaks of a polyphase interpolation; the gain is a moving minimum, smoothed over the same width.
+#include "storage/limiter.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <deque>
+#include <numbers>
+
+namespace audiobookd::storage {
+namespace {
+
+constexpr std::size_t num_phases = 4;
+constexpr std::size_t num_taps = 12; // of each phase
+constexpr std::size_t taps_before = num_taps / 2 - 1;
+constexpr double smoothing_s = 0.02; // to each side
+
+using Phase = std::array<float, num_taps>;
+
+/// The phases between two samples: a sinc under a Kaiser window, each of unit gain at 0 Hz.
+std::array<Phase, num_phases - 1> make_phases() {
+  constexpr double beta = 5;
+  constexpr double half_width = num_taps / 2.0;
+  std::array<Phase, num_phases - 1> phases{};
+  for (std::size_t p = 0; p < phases.size(); ++p) {
+    const double offset = static_cast<double>(taps_before) + static_cast<double>(p + 1) / num_phases;
+    double sum = 0;
+    std::array<double, num_taps> taps{};
+    for (std::size_t i = 0; i < num_taps; ++i) {
+      const double x = static_cast<double>(i) - offset;
+      const double window = std::cyl_bessel_i(0, beta * std::sqrt(1 - std::pow(x / half_width, 2)));
+      taps[i] = window * std::sin(std::numbers::pi * x) / (std::numbers::pi * x);
+      sum += taps[i];
+    }
+    std::ranges::transform(taps, phases[p].begin(), [sum](double tap) { return static_cast<float>(tap / sum); });
+  }
+  return phases;
+}
+
+const std::array<Phase, num_phases - 1>& phases() {
+  static const auto made = make_phases();
+  return made;
+}
+
+/// No interpolated value is further from zero than the largest sample around it times this.
+float most_overshoot() {
+  float most = 1;
+  for (const Phase& phase : phases()) {
+    float sum = 0;
+    for (const float tap : phase) {
+      sum += std::abs(tap);
+    }
+    most = std::max(most, sum);
+  }
+  return most;
+}
+
+/// The largest absolute value from sample @p i, which exists, up to the next one.
+float peak_behind(std::span<const float> samples, std::size_t i) {
+  float peak = std::abs(samples[i]);
+  for (const Phase& phase : phases()) {
+    float value = 0;
+    for (std::size_t tap = 0; tap < num_taps; ++tap) {
+      const std::size_t at = i + tap - taps_before; // wraps below zero, to something too large
+      value += at < samples.size() ? phase[tap] * samples[at] : 0;
+    }
+    peak = std::max(peak, std::abs(value));
+  }
+  return peak;
+}
+
+/// Calls @p visit with (index, peak_behind()) of every sample around which the signal may exceed @p threshold.
+template <typename Visit>
+void visit_peaks(std::span<const float> samples, float threshold, Visit visit) {
+  constexpr std::size_t block = 64;
+  const float harmless = threshold / most_overshoot();
+  for (std::size_t begin = 0; begin < samples.size(); begin += block) {
+    const std::size_t end = std::min(begin + block, samples.size());
+    const std::size_t first = begin - std::min(begin, taps_before);
+    const std::size_t last = std::min(end + num_taps - taps_before, samples.size());
+    const auto is_loud = [harmless](float sample) { return std::abs(sample) > harmless; };
+    if (std::ranges::any_of(samples.subspan(first, last - first), is_loud)) {
+      for (std::size_t i = begin; i < end; ++i) {
+        visit(i, peak_behind(samples, i));
+      }
+    }
+  }
+}
+
+std::size_t smoothing_samples(int sample_rate) {
+  return static_cast<std::size_t>(std::lround(smoothing_s * sample_rate));
+}
+
+/// Of every sample the smallest value within @p reach to both sides.
+std::vector<float> moving_minimum(const std::vector<float>& values, std::size_t reach) {
+  std::vector<float> result(values.size());
+  std::deque<std::size_t> candidates; // indices of rising values
+  for (std::size_t in = 0; in < values.size() + reach; ++in) {
+    if (in < values.size()) {
+      while (!candidates.empty() && values[candidates.back()] >= values[in]) {
+        candidates.pop_back();
+      }
+      candidates.push_back(in);
+    }
+    if (in >= reach) {
+      const std::size_t out = in - reach;
+      while (candidates.front() + reach < out) {
+        candidates.pop_front();
+      }
+      result[out] = values[candidates.front()];
+    }
+  }
+  return result;
+}
+
+/// Weights of a raised cosine over @p reach to both sides; their sum is 1.
+std::vector<float> smoothing_window(std::size_t reach) {
+  std::vector<float> window(2 * reach + 1);
+  for (std::size_t i = 0; i < window.size(); ++i) {
+    const double x = static_cast<double>(i + 1) / static_cast<double>(window.size() + 1);
+    window[i] = static_cast<float>((1 - std::cos(2 * std::numbers::pi * x)) / static_cast<double>(window.size() + 1));
+  }
+  return window;
+}
+
+/// Multiplies samples [@p begin, @p end) with the smoothed minima; beyond the edges they go on as at the edges.
+void apply(std::span<float> samples, const std::vector<float>& minima, std::size_t begin, std::size_t end,
+           const std::vector<float>& window) {
+  const std::size_t reach = window.size() / 2;
+  for (std::size_t i = begin; i < end; ++i) {
+    float reduction = 0;
+    for (std::size_t k = 0; k < window.size(); ++k) {
+      const std::size_t at = std::min(std::max(i + k, reach) - reach, minima.size() - 1);
+      reduction += window[k] * (1 - minima[at]);
+    }
+    samples[i] *= 1 - reduction;
+  }
+}
+
+} // namespace
+
+std::size_t limiter_reach(int sample_rate) { return 2 * smoothing_samples(sample_rate) + num_taps; }
+
+double true_peak(std::span<const float> samples) {
+  float peak = 0;
+  for (const float sample : samples) {
+    peak = std::max(peak, std::abs(sample));
+  }
+  const float largest_sample = peak;
+  visit_peaks(samples, largest_sample, [&](std::size_t, float value) { peak = std::max(peak, value); });
+  return peak;
+}
+
+void limit(std::span<float> samples, double ceiling, int sample_rate) {
+  const auto most = static_cast<float>(ceiling);
+  std::vector<float> gains(samples.size(), 1);
+  std::size_t first = samples.size();
+  std::size_t last = 0;
+  visit_peaks(samples, most, [&](std::size_t i, float peak) {
+    if (peak > most) {
+      // a peak between two samples is as loud as both of them
+      for (const std::size_t at : {i, std::min(i + 1, samples.size() - 1)}) {
+        gains[at] = std::min(gains[at], most / peak);
+      }
+      first = std::min(first, i);
+      last = i + 2;
+    }
+  });
+  if (first >= last) {
+    return;
+  }
+  const std::size_t reach = smoothing_samples(sample_rate);
+  const std::vector<float> minima = moving_minimum(gains, reach);
+  const std::size_t begin = first - std::min(first, 2 * reach);
+  apply(samples, minima, begin, std::min(last + 2 * reach, samples.size()), smoothing_window(reach));
+}
+
+} // namespace audiobookd::storage
