@@ -14,13 +14,8 @@ namespace {
 /// A disk that damages the same chunk more often than this is not waited for.
 constexpr int max_reads = 4;
 
-struct ReadChunk {
-  std::vector<float> samples;
-  bool hit_token_limit = false;
-};
-
 /// Nothing when @p key is missing, damaged, or not what this program stores.
-std::optional<ReadChunk> try_read(storage::ChunkStore& store, const std::string& key, int sample_rate) {
+std::optional<StoredPiece> try_read(storage::ChunkStore& store, const std::string& key, int sample_rate) {
   std::optional<storage::AudioChunk> chunk = store.read_audio(key);
   if (!chunk) {
     return std::nullopt;
@@ -31,47 +26,45 @@ std::optional<ReadChunk> try_read(storage::ChunkStore& store, const std::string&
   if (!is_ours) {
     return std::nullopt;
   }
-  return ReadChunk{std::move(chunk->samples), metadata["hit_token_limit"].get<bool>()};
+  return StoredPiece{std::move(chunk->samples), metadata["hit_token_limit"].get<bool>()};
 }
 
-ReadChunk read_chunk(const Book& book, std::size_t piece, BookTicket& ticket, storage::ChunkStore& store,
-                     int sample_rate, AssemblyReport& report, const std::stop_token& stop) {
-  const std::string& key = book.pieces[piece].chunk_key;
+} // namespace
+
+StoredPiece PieceReader::read(std::size_t piece, const std::stop_token& stop) {
+  const std::string& key = book_.pieces[piece].chunk_key;
   for (int i = 0; i < max_reads; ++i) {
-    ticket.wait_stored(piece, stop);
-    if (auto chunk = try_read(store, key, sample_rate)) {
-      return std::move(*chunk);
+    ticket_.wait_stored(piece, stop);
+    if (auto stored = try_read(store_, key, sample_rate_)) {
+      return std::move(*stored);
     }
-    ++report.corrupt_chunks;
-    ticket.render_again(piece);
+    ++corrupt_chunks_;
+    ticket_.render_again(piece);
   }
   throw storage::TransientError("chunk " + key + " was unreadable " + std::to_string(max_reads) +
                                 " times, although it was rendered again each time");
 }
 
-} // namespace
-
-AssemblyReport assemble(const Book& book, BookTicket& ticket, storage::ChunkStore& store,
-                        storage::AudiobookWriter& writer, int sample_rate, BookProgress& progress,
-                        std::stop_token stop) {
-  AssemblyReport report;
+std::size_t assemble(const Book& book, PieceReader& reader, storage::AudiobookWriter& writer, int sample_rate,
+                     BookProgress& progress, const std::stop_token& stop) {
+  std::size_t at_limit = 0;
   std::size_t chapters_begun = 0;
   for (const PlannedUtterance& utterance : book.utterances) {
-    const ReadChunk chunk = read_chunk(book, utterance.piece, ticket, store, sample_rate, report, stop);
+    const StoredPiece piece = reader.read(utterance.piece, stop);
     if (&utterance == &book.utterances.front()) {
       progress.set_first_audio();
     }
-    report.utterances_at_limit += chunk.hit_token_limit ? 1 : 0;
+    at_limit += piece.hit_token_limit ? 1 : 0;
     while (chapters_begun <= utterance.chapter) {
       writer.begin_chapter();
       ++chapters_begun;
     }
-    writer.write(chunk.samples);
+    writer.write(piece.samples);
     writer.pause(utterance.pause_s);
     progress.add_written(book.pieces[utterance.piece].predicted_tokens,
                          static_cast<double>(writer.samples()) / sample_rate);
   }
-  return report;
+  return at_limit;
 }
 
 } // namespace audiobookd::daemon

@@ -13,19 +13,39 @@
 
 #include <cstddef>
 #include <stop_token>
+#include <vector>
 
 namespace audiobookd::daemon {
 
-struct AssemblyReport {
-  std::size_t utterances_at_limit = 0; ///< that ended at the token limit: their end may be cut off
-  std::size_t corrupt_chunks = 0;      ///< found unreadable and rendered again
+struct StoredPiece {
+  std::vector<float> samples;
+  bool hit_token_limit = false; ///< its end may be cut off
 };
 
-/// Writes all of @p book. @param sample_rate of its chunks: others are rendered again.
-/// @throws as BookTicket::wait_stored() and AudiobookWriter::write(); TransientError when the store loses the same
-/// chunk again and again.
-AssemblyReport assemble(const Book& book, BookTicket& ticket, storage::ChunkStore& store,
-                        storage::AudiobookWriter& writer, int sample_rate, BookProgress& progress,
-                        std::stop_token stop);
+/// Reads the pieces of a book, as they become available.
+class PieceReader {
+public:
+  /// @param sample_rate of its chunks: others are rendered again.
+  PieceReader(const Book& book, BookTicket& ticket, storage::ChunkStore& store, int sample_rate)
+      : book_(book), ticket_(ticket), store_(store), sample_rate_(sample_rate) {}
+
+  /// @param piece index into Book::pieces. @throws as BookTicket::wait_stored(); TransientError when the store loses
+  /// the same chunk again and again.
+  StoredPiece read(std::size_t piece, const std::stop_token& stop);
+  /// How many chunks were found unreadable and rendered again.
+  [[nodiscard]] std::size_t corrupt_chunks() const noexcept { return corrupt_chunks_; }
+
+private:
+  const Book& book_;
+  BookTicket& ticket_;
+  storage::ChunkStore& store_;
+  const int sample_rate_;
+  std::size_t corrupt_chunks_ = 0;
+};
+
+/// Writes all of @p book, whose pieces @p reader reads. @return how many utterances ended at the token limit
+/// @throws as PieceReader::read() and AudiobookWriter::write().
+std::size_t assemble(const Book& book, PieceReader& reader, storage::AudiobookWriter& writer, int sample_rate,
+                     BookProgress& progress, const std::stop_token& stop);
 
 } // namespace audiobookd::daemon

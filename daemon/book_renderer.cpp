@@ -3,6 +3,7 @@
 
 #include "daemon/assembler.h"
 #include "daemon/errors.h"
+#include "daemon/voice_level.h"
 
 #include <algorithm>
 #include <chrono>
@@ -17,6 +18,11 @@ namespace {
 
 /// How much longer than predicted the utterances of a book may be, altogether, before its reservation is too small.
 constexpr double length_margin = 1.25;
+
+/// A book may be so far from its loudness.
+constexpr double loudness_tolerance_lu = 1;
+/// What decoding an MP3 may add to a peak.
+constexpr double codec_headroom_db = 0.5;
 
 constexpr std::chrono::milliseconds first_room_wait{100};
 constexpr std::chrono::milliseconds longest_room_wait{5'000};
@@ -58,26 +64,76 @@ storage::Tags make_tags(const Book& book, const BookRequest& request, const engi
   return tags;
 }
 
-std::vector<std::string> collect_warnings(const Book& book, const AssemblyReport& assembly,
+std::vector<std::string> collect_warnings(const Book& book, std::size_t utterances_at_limit, std::size_t corrupt_chunks,
                                           const engine::EngineInfo& info) {
   std::vector<std::string> warnings = book.warnings;
   if (info.synthetic) {
     warnings.emplace_back(synthetic_notice);
-  } else if (assembly.utterances_at_limit > 0) {
-    warnings.push_back(std::to_string(assembly.utterances_at_limit) +
-                       " utterances ended at the token limit and may be cut off");
+  } else if (utterances_at_limit > 0) {
+    warnings.push_back(std::to_string(utterances_at_limit) + " utterances ended at the token limit and may be cut off");
   }
-  if (assembly.corrupt_chunks > 0) {
-    warnings.push_back(std::to_string(assembly.corrupt_chunks) + " stored chunks were damaged and rendered again");
+  if (corrupt_chunks > 0) {
+    warnings.push_back(std::to_string(corrupt_chunks) + " stored chunks were damaged and rendered again");
   }
   return warnings;
+}
+
+/// What making the file of a book takes.
+struct Making {
+  const Studio& studio;
+  const BookRequest& request;
+  const Book& book;
+  PieceReader& reader;
+  storage::ByteSink& sink;
+  const std::stop_token& stop;
+};
+
+struct Written {
+  storage::AudiobookSummary summary;
+  std::size_t utterances_at_limit = 0;
+  double gain_db = 0;
+  bool again = false;
+};
+
+Written write_once(const Making& with, const storage::LevelSettings& levels, BookProgress& progress) {
+  const engine::EngineInfo& info = with.studio.renderer.info();
+  const storage::Tags tags = make_tags(with.book, with.request, info);
+  storage::AudiobookWriter writer(with.sink, with.studio.encoders,
+                                  {with.request.mp3, levels, tags, with.book.chapter_titles});
+  Written written;
+  written.gain_db = levels.gain_db;
+  written.utterances_at_limit = assemble(with.book, with.reader, writer, info.sample_rate, progress, with.stop);
+  written.summary = writer.finish(tags);
+  return written;
+}
+
+/// As the voice is levelled; and once more if the book turns out to be another.
+Written write_leveled(const Making& with, const std::string& book_id, BookProgress& progress) {
+  const auto& target = with.request.loudness;
+  if (!target) {
+    return write_once(with, {}, progress);
+  }
+  storage::LevelSettings levels{.gain_db =
+                                    voice_gain_db(with.studio, with.request.options, target->lufs, book_id, with.stop),
+                                .ceiling_dbtp = target->true_peak_dbtp - codec_headroom_db};
+  Written written = write_once(with, levels, progress);
+  const double measured = written.summary.levels.loudness_lufs();
+  levels.gain_db = corrected_gain_db(levels.gain_db, measured, target->lufs, loudness_tolerance_lu);
+  if (levels.gain_db != written.gain_db) {
+    spdlog::info("job {}: measures {:.1f} LUFS instead of {:.1f}, encoded again", book_id, measured, target->lufs);
+    with.sink.clear();
+    BookProgress nobodys;
+    written = write_once(with, levels, nobodys);
+    written.again = true;
+  }
+  return written;
 }
 
 double seconds_between(BookProgress::Clock::time_point begin, BookProgress::Clock::time_point end) {
   return std::chrono::duration<double>(end - begin).count();
 }
 
-double round_to_ms(double seconds) { return std::round(seconds * 1000) / 1000; }
+double rounded(double value) { return std::round(value * 1000) / 1000; }
 
 } // namespace
 
@@ -126,20 +182,26 @@ void ChunkClaim::wait_for_room(std::uint64_t bytes, const std::vector<std::strin
 
 std::string BookReport::to_json() const {
   const nlohmann::ordered_json seconds = {
-      {"prefill", round_to_ms(engine.prefill_seconds)}, {"decode", round_to_ms(engine.decode_seconds)},
-      {"encoder", round_to_ms(engine.encoder_seconds)}, {"cfm", round_to_ms(engine.cfm_seconds)},
-      {"vocoder", round_to_ms(engine.vocoder_seconds)}, {"encode", round_to_ms(encode_seconds)}};
+      {"prefill", rounded(engine.prefill_seconds)}, {"decode", rounded(engine.decode_seconds)},
+      {"encoder", rounded(engine.encoder_seconds)}, {"cfm", rounded(engine.cfm_seconds)},
+      {"vocoder", rounded(engine.vocoder_seconds)}, {"encode", rounded(encode_seconds)}};
+  const nlohmann::ordered_json level = {{"loudness_lufs", rounded(levels.loudness_lufs())},
+                                        {"true_peak_dbtp", rounded(levels.true_peak_dbtp())},
+                                        {"rms_dbfs", rounded(levels.rms_dbfs())},
+                                        {"gain_db", rounded(gain_db)},
+                                        {"encoded_again", encoded_again}};
   const nlohmann::ordered_json result = {{"words", words},
                                          {"chapters", chapters},
                                          {"utterances", utterances},
                                          {"rendered", rendered},
                                          {"reused", utterances - rendered},
-                                         {"audio_seconds", round_to_ms(audio_seconds)},
-                                         {"wall_seconds", round_to_ms(wall_seconds)},
-                                         {"times_real_time", round_to_ms(times_real_time())},
+                                         {"audio_seconds", rounded(audio_seconds)},
+                                         {"wall_seconds", rounded(wall_seconds)},
+                                         {"times_real_time", rounded(times_real_time())},
                                          {"seconds_per_stage", seconds},
-                                         {"plan_seconds", round_to_ms(plan_seconds)},
-                                         {"tail_seconds", round_to_ms(tail_seconds)},
+                                         {"levels", level},
+                                         {"plan_seconds", rounded(plan_seconds)},
+                                         {"tail_seconds", rounded(tail_seconds)},
                                          {"first_audio_ms", std::llround(1000 * first_audio_seconds)},
                                          {"model", model},
                                          {"device", device},
@@ -156,13 +218,10 @@ BookReport render_book(const Studio& studio, const BookRequest& request, ChunkCl
   const auto book = std::make_shared<const Book>(plan_book(request.document, request.options, studio.renderer));
   claim.take(*book, info, stop);
   progress->plan(*book);
-
-  const storage::Tags tags = make_tags(*book, request, info);
-  storage::AudiobookWriter writer(sink, studio.encoders, {request.mp3, {}, tags, book->chapter_titles});
   const std::unique_ptr<BookTicket> ticket = studio.pool.open(book, request.priority, progress);
   const auto planned = BookProgress::Clock::now();
-  const AssemblyReport assembly = assemble(*book, *ticket, studio.store, writer, info.sample_rate, *progress, stop);
-  const storage::AudiobookSummary summary = writer.finish(tags);
+  PieceReader reader(*book, *ticket, studio.store, info.sample_rate);
+  const Written written = write_leveled({studio, request, *book, reader, sink, stop}, claim.book_id(), *progress);
   const auto finished = BookProgress::Clock::now();
 
   BookReport report;
@@ -174,10 +233,13 @@ BookReport render_book(const Studio& studio, const BookRequest& request, ChunkCl
   report.chapters = book->chapter_titles.size();
   report.utterances = book->utterances.size();
   report.rendered = ticket->rendered();
-  report.audio_seconds = summary.seconds;
-  report.encode_seconds = summary.encode_seconds;
+  report.audio_seconds = written.summary.seconds;
+  report.encode_seconds = written.summary.encode_seconds;
+  report.gain_db = written.gain_db;
+  report.levels = written.summary.levels;
+  report.encoded_again = written.again;
   report.engine = difference(studio.renderer.stats(), stats_before);
-  report.warnings = collect_warnings(*book, assembly, info);
+  report.warnings = collect_warnings(*book, written.utterances_at_limit, reader.corrupt_chunks(), info);
   report.wall_seconds = seconds_between(progress->begun(), finished);
   report.plan_seconds = seconds_between(progress->begun(), planned);
   report.first_audio_seconds =

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -36,6 +37,7 @@ public:
       : store_(store), book_id_(std::move(book_id)), patience_(patience) {}
   /// Ends or leaves the claim; an error there is left to the next claim of the same book.
   ~ChunkClaim();
+  [[nodiscard]] const std::string& book_id() const noexcept { return book_id_; }
   ChunkClaim(const ChunkClaim&) = delete;
   ChunkClaim& operator=(const ChunkClaim&) = delete;
 
@@ -54,15 +56,22 @@ private:
   bool left_ = false;
 };
 
+/// What a book is to measure.
+struct LoudnessTarget {
+  double lufs = -19;          ///< integrated, mono
+  double true_peak_dbtp = -3; ///< at most
+};
+
 struct BookRequest {
   jobs::Document document;
   BookOptions options;
   std::string narrator; ///< what people call the voice; empty: as the renderer does
   storage::Mp3Settings mp3;
-  std::string title;          ///< overrides the document's; neither: fallback_title
-  std::string author;         ///< overrides the document's
-  std::string fallback_title; ///< for example the name of the file
-  int priority = 0;           ///< smaller is served first
+  std::optional<LoudnessTarget> loudness; ///< nothing: as loud as the voice is
+  std::string title;                      ///< overrides the document's; neither: fallback_title
+  std::string author;                     ///< overrides the document's
+  std::string fallback_title;             ///< for example the name of the file
+  int priority = 0;                       ///< smaller is served first
 };
 
 /// For people and scripts.
@@ -81,6 +90,9 @@ struct BookReport {
   double first_audio_seconds = 0; ///< of these: until the first utterance was in the store
   double tail_seconds = 0;        ///< of these: after the engine had delivered the last waveform
   double encode_seconds = 0;      ///< CPU time of the threads that encode
+  double gain_db = 0;             ///< that was applied
+  storage::Levels levels;         ///< of the whole, as it was encoded
+  bool encoded_again = false;     ///< the gain of the voice was not that of the book
   engine::EngineStats engine;     ///< what the engine did meanwhile, for this book and for others beside it
   std::vector<std::string> warnings;
 

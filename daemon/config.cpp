@@ -71,6 +71,16 @@ void read_queue(ConfigSection section, QueueConfig& queue) {
   section.reject_unknown();
 }
 
+void read_loudness(ConfigSection section, std::optional<LoudnessTarget>& loudness) {
+  bool enabled = true;
+  LoudnessTarget target;
+  section.read("enabled", enabled);
+  section.read("lufs", target.lufs, -40, -9);
+  section.read("true_peak_dbtp", target.true_peak_dbtp, -20, -0.1);
+  section.reject_unknown();
+  loudness = enabled ? std::optional(target) : std::nullopt;
+}
+
 void read_audio(ConfigSection section, AudioConfig& audio) {
   section.read("voice", audio.voice);
   if (!std::regex_match(audio.voice, std::regex("[A-Za-z0-9_.-]{1,128}"))) {
@@ -84,6 +94,7 @@ void read_audio(ConfigSection section, AudioConfig& audio) {
   } catch (const storage::PermanentError& error) {
     section.reject_section(error.what());
   }
+  read_loudness(section.section("loudness"), audio.loudness);
   ConfigSection pauses = section.section("pauses");
   pauses.read("sentence_s", audio.pauses.sentence_s, 0, 10);
   pauses.read("paragraph_s", audio.pauses.paragraph_s, 0, 10);
@@ -146,7 +157,10 @@ std::string describe(const Config& config) {
       << "\nidempotency_days = " << queue.idempotency_days << "\nperiod_scale = " << queue.period_scale
       << "\n\n[audio]\nvoice = " << quoted(audio.voice) << "\nbitrate_kbps = " << audio.mp3.bitrate_kbps
       << "\nquality = " << audio.mp3.quality << "\nencoder_threads = " << audio.encoder_threads
-      << "\npauses = { sentence_s = " << audio.pauses.sentence_s << ", paragraph_s = " << audio.pauses.paragraph_s
+      << "\nloudness = { enabled = " << (audio.loudness ? "true" : "false")
+      << ", lufs = " << audio.loudness.value_or(LoudnessTarget()).lufs
+      << ", true_peak_dbtp = " << audio.loudness.value_or(LoudnessTarget()).true_peak_dbtp
+      << " }\npauses = { sentence_s = " << audio.pauses.sentence_s << ", paragraph_s = " << audio.pauses.paragraph_s
       << ", scene_s = " << audio.pauses.scene_s << ", chapter_s = " << audio.pauses.chapter_s
       << " }\n\n[log]\nlevel = " << quoted(log_level) << "\n";
   return out.str();

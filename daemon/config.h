@@ -3,6 +3,7 @@
 // Plain values; any thread.
 #pragma once
 
+#include "daemon/book_renderer.h"
 #include "daemon/config_error.h"
 #include "daemon/redis_config.h"
 #include "engine/engine.h"
@@ -11,6 +12,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 namespace audiobookd::daemon {
@@ -41,6 +43,7 @@ struct AudioConfig {
   int encoder_threads = 0;       ///< 0: by the number of cores
   std::string voice = "default"; ///< of jobs that name none
   storage::Mp3Settings mp3;
+  std::optional<LoudnessTarget> loudness = LoudnessTarget(); ///< nothing: voices are as loud as they are
   jobs::Pauses pauses;
 };
 

@@ -19,6 +19,7 @@ class NullSink final : public storage::ByteSink {
 public:
   void append(std::span<const std::byte> bytes) override { size_ += bytes.size(); }
   void overwrite(std::uint64_t, std::span<const std::byte>) override {}
+  void clear() override { size_ = 0; }
   [[nodiscard]] std::uint64_t size() const noexcept override { return size_; }
 
 private:
@@ -51,6 +52,13 @@ void FingerprintSink::overwrite(std::uint64_t offset, std::span<const std::byte>
   }
   target_.overwrite(offset, bytes);
   std::ranges::copy(bytes, head_.begin() + static_cast<std::ptrdiff_t>(offset));
+}
+
+void FingerprintSink::clear() {
+  target_.clear();
+  head_.clear();
+  block_.clear();
+  chain_ = {};
 }
 
 std::string FingerprintSink::fingerprint() const {

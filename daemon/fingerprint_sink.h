@@ -24,6 +24,7 @@ public:
   void append(std::span<const std::byte> bytes) override;
   /// @throws std::logic_error beyond the first 8 MiB.
   void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) override;
+  void clear() override;
   [[nodiscard]] std::uint64_t size() const noexcept override { return target_.size(); }
 
   /// Of what was written so far: "BYTES:HASH".

@@ -40,6 +40,17 @@ struct CommandLine {
   daemon::RenderOptions render;
 };
 
+std::optional<daemon::LoudnessTarget> parse_loudness(const std::string& text) {
+  if (text == "off") {
+    return std::nullopt;
+  }
+  daemon::LoudnessTarget target;
+  if (!CLI::detail::lexical_cast(text, target.lufs) || !(target.lufs >= -40 && target.lufs <= -9)) {
+    throw CLI::ValidationError("--loudness", "'" + text + "' is neither off nor a number from -40 to -9");
+  }
+  return target;
+}
+
 void describe_render(CLI::App& render, CommandLine& line) {
   render.add_option("book", line.render.input, "The text to read (.txt)")->required();
   render.add_option("-o,--output", line.render.output, "The MP3 to write")->required();
@@ -62,6 +73,9 @@ void describe_render(CLI::App& render, CommandLine& line) {
   render.add_option("--cache", line.render.chunk_store,
                     "Folder for rendered audio (default: $XDG_CACHE_HOME/audiobookd/chunks)");
   render.add_option("--bitrate", line.render.mp3.bitrate_kbps, "Constant kbit/s, 8 to 160")->capture_default_str();
+  render.add_option_function<std::string>(
+      "--loudness", [&line](const std::string& text) { line.render.loudness = parse_loudness(text); },
+      "LUFS to bring the book to, or off (default: -19)");
   render.add_flag("--force", line.render.replace, "Replace an output that exists");
 }
 
@@ -212,6 +226,7 @@ int run_daemon(const CommandLine& line) {
                                 {.defaults = {.voice = config.audio.voice,
                                               .voices = voices,
                                               .mp3 = config.audio.mp3,
+                                              .loudness = config.audio.loudness,
                                               .pauses = config.audio.pauses},
                                  .periods = service_periods(config.queue),
                                  .limits = limits_of(config)});

@@ -67,6 +67,7 @@ BookRequest make_request(const RenderOptions& options, jobs::Document document) 
   request.document = std::move(document);
   request.options = options.book;
   request.mp3 = options.mp3;
+  request.loudness = options.loudness;
   request.fallback_title = (options.text ? options.output : options.input).stem().string();
   return request;
 }

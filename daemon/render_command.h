@@ -26,7 +26,8 @@ struct RenderOptions {
   std::filesystem::path voices; ///< folder of the voices that people added; empty: none
   BookOptions book;
   storage::Mp3Settings mp3;
-  bool replace = false; ///< an output that exists
+  std::optional<LoudnessTarget> loudness = LoudnessTarget(); ///< nothing: as loud as the voice is
+  bool replace = false;                                      ///< an output that exists
 };
 
 /// Where a command speaks to.

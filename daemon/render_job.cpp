@@ -129,7 +129,8 @@ void RenderJob::run() {
   try {
     render_and_publish();
   } catch (const LeaseGone&) {
-    spdlog::warn("job {}: the lease is gone, nothing was published by this run", id);
+    spdlog::warn("job {}: the lease is gone, {} by this run", id,
+                 published_ ? "after the output was published" : "nothing was published");
   } catch (const DeviceFailure& error) {
     fail(error.what(), crash);
   } catch (const Interrupted&) {
@@ -159,6 +160,8 @@ void RenderJob::run() {
 void RenderJob::render_and_publish() {
   const jobs::Job& job = claimed_.job;
   check_model(job, with_.studio.renderer.info());
+  // From here on no earlier run of this job publishes anything: what it did publish is seen below.
+  const std::unique_ptr<storage::Publication> publication = with_.storage.open_output(job.output, job.id);
   if (was_published_before()) {
     complete(short_result("published_by_earlier_attempt"));
     return;
@@ -171,7 +174,6 @@ void RenderJob::render_and_publish() {
     return;
   }
   const BookRequest request = make_request();
-  const std::unique_ptr<storage::Publication> publication = with_.storage.open_output(job.output);
   FingerprintSink sink(*publication);
   const BookReport report = render_book(with_.studio, request, claim_, sink, progress_, stop_.get_token());
   publish(*publication, sink.fingerprint(), report);
@@ -215,6 +217,7 @@ BookRequest RenderJob::make_request() const {
                      .is_interactive = job.job_class == jobs::JobClass::interactive};
   choose_voice(request);
   request.mp3 = merge(job.format, with_.defaults.mp3);
+  request.loudness = with_.defaults.loudness;
   request.title = job.title;
   request.author = job.author;
   request.fallback_title = std::filesystem::path(job.output).stem().string();
@@ -260,7 +263,7 @@ void RenderJob::publish(storage::Publication& publication, const std::string& fi
            patiently([&] { return with_.queue.heartbeat(lease, {.fraction = 1}); }) == jobs::LeaseState::held;
   };
   switch (publication.commit(to_storage(claimed_.job.if_exists), still_mine)) {
-  case storage::PublishResult::published:
+  case storage::PublishResult::published: published_ = true; [[fallthrough]];
   case storage::PublishResult::identical: complete(report.to_json()); return;
   case storage::PublishResult::skipped: complete(short_result("skipped")); return;
   case storage::PublishResult::exists: throw storage::PermanentError(exists_message(claimed_.job.output));

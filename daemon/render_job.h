@@ -31,6 +31,7 @@ struct JobDefaults {
   std::string voice = "default";
   std::filesystem::path voices; ///< folder of the voices that people added, which come before the model's; empty: none
   storage::Mp3Settings mp3;
+  std::optional<LoudnessTarget> loudness;
   jobs::Pauses pauses;
 };
 
@@ -94,6 +95,7 @@ private:
   std::stop_source stop_;
   std::atomic<bool> abandoned_{false};
   std::atomic<bool> publishing_{false};
+  bool published_ = false;
   std::atomic<bool> over_{false};
   std::mutex mutex_; // of wake_
   std::condition_variable_any wake_;

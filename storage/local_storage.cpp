@@ -175,7 +175,7 @@ bool LocalStorage::output_exists(std::string_view name) const {
   return static_cast<bool>(file);
 }
 
-std::unique_ptr<Publication> LocalStorage::open_output(std::string_view name) const {
+std::unique_ptr<Publication> LocalStorage::open_output(std::string_view name, std::string_view owner) const {
   const std::vector<std::string> components = checked_components(name);
   const FileDescriptor root = open_root(roots_.output);
   FileDescriptor parent = open_parent(roots_.output, root, components);
@@ -183,7 +183,7 @@ std::unique_ptr<Publication> LocalStorage::open_output(std::string_view name) co
   for (std::size_t i = 0; i + 1 < components.size(); ++i) {
     shown_folder /= components[i];
   }
-  return std::make_unique<FilePublication>(std::move(parent), components.back(), shown_folder.string());
+  return std::make_unique<FilePublication>(std::move(parent), components.back(), shown_folder.string(), owner);
 }
 
 } // namespace audiobookd::storage

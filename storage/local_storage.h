@@ -16,7 +16,7 @@ public:
   [[nodiscard]] std::string read_input(std::string_view name, std::uint64_t max_bytes) const override;
   [[nodiscard]] bool output_exists(std::string_view name) const override;
   void read_output(std::string_view name, const std::function<void(std::span<const std::byte>)>& visit) const override;
-  [[nodiscard]] std::unique_ptr<Publication> open_output(std::string_view name) const override;
+  [[nodiscard]] std::unique_ptr<Publication> open_output(std::string_view name, std::string_view owner) const override;
 
 private:
   Roots roots_;

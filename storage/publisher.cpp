@@ -6,10 +6,14 @@
 #include <cerrno>
 #include <dirent.h>
 #include <fcntl.h>
+#include <iomanip>
+#include <optional>
+#include <sstream>
 #include <stdexcept>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 namespace audiobookd::storage {
 namespace {
@@ -27,14 +31,26 @@ void check_name(const std::string& name, const std::string& target) {
   }
 }
 
-/// Whether @p entry is `.NAME.<16 hex digits>.partial`.
-bool is_stage_of(const std::string& name, const std::string& entry) {
+constexpr std::string_view no_owner = "00000000";
+constexpr std::size_t token_digits = 16;
+
+std::string checksum(std::string_view owner) {
+  const uLong crc = ::crc32(0, reinterpret_cast<const Bytef*>(owner.data()), static_cast<uInt>(owner.size()));
+  std::ostringstream digits;
+  digits << std::hex << std::setw(no_owner.size()) << std::setfill('0') << crc;
+  return digits.str();
+}
+
+/// The owner in the name of a stage of target @p name; nothing when @p entry is none: `.NAME.<24 hex digits>.partial`.
+std::optional<std::string> owner_of_stage(const std::string& name, const std::string& entry) {
   const std::string prefix = "." + name + ".";
   const std::string suffix = ".partial";
-  if (entry.size() != prefix.size() + 16 + suffix.size() || !entry.starts_with(prefix) || !entry.ends_with(suffix)) {
-    return false;
+  const std::size_t end = prefix.size() + no_owner.size() + token_digits;
+  if (entry.size() != end + suffix.size() || !entry.starts_with(prefix) || !entry.ends_with(suffix) ||
+      entry.find_first_not_of("0123456789abcdef", prefix.size()) != end) {
+    return std::nullopt;
   }
-  return entry.find_first_not_of("0123456789abcdef", prefix.size()) == prefix.size() + 16;
+  return entry.substr(prefix.size(), no_owner.size());
 }
 
 std::vector<std::string> list_folder(const FileDescriptor& folder) {
@@ -53,14 +69,16 @@ std::vector<std::string> list_folder(const FileDescriptor& folder) {
 
 } // namespace
 
-FilePublication::FilePublication(FileDescriptor folder, std::string name, const std::string& shown_folder)
-    : folder_(std::move(folder)), name_(std::move(name)), target_(shown_folder + "/" + name_) {
+FilePublication::FilePublication(FileDescriptor folder, std::string name, const std::string& shown_folder,
+                                 std::string_view owner)
+    : folder_(std::move(folder)), name_(std::move(name)), target_(shown_folder + "/" + name_),
+      owner_(owner.empty() ? "" : checksum(owner)) {
   check_name(name_, target_);
   struct stat status {};
   if (::fstatat(folder_.get(), name_.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(status.st_mode)) {
     throw PermanentError("cannot publish '" + target_ + "': a folder of that name exists");
   }
-  remove_stale_stages();
+  remove_other_stages();
   create_stage();
   buffer_.reserve(buffer_bytes);
 }
@@ -73,13 +91,14 @@ std::unique_ptr<FilePublication> FilePublication::at(const std::filesystem::path
   if (!folder) {
     throw_errno(errno, "cannot open output folder", parent.string());
   }
-  return std::make_unique<FilePublication>(std::move(folder), target.filename().string(), parent.string());
+  return std::make_unique<FilePublication>(std::move(folder), target.filename().string(), parent.string(), "");
 }
 
 void FilePublication::create_stage() {
   // A process that cleans up may take a new stage for a dead one until it is locked: then it is gone, make another.
   for (int attempt = 0; attempt < 100; ++attempt) {
-    const std::string stage_name = "." + name_ + "." + random_token() + ".partial";
+    const std::string stage_name =
+        "." + name_ + "." + (owner_.empty() ? std::string(no_owner) : owner_) + random_token() + ".partial";
     FileDescriptor stage(
         ::openat(folder_.get(), stage_name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
     if (!stage) {
@@ -103,9 +122,16 @@ void FilePublication::create_stage() {
   throw TransientError("cannot create a stage for '" + target_ + "': others remove it each time");
 }
 
-void FilePublication::remove_stale_stages() {
+void FilePublication::remove_other_stages() {
   for (const std::string& entry : list_folder(folder_)) {
-    if (!is_stage_of(name_, entry)) {
+    const std::optional<std::string> owner = owner_of_stage(name_, entry);
+    if (!owner) {
+      continue;
+    }
+    if (owner == owner_) {
+      if (::unlinkat(folder_.get(), entry.c_str(), 0) != 0 && errno != ENOENT) {
+        throw_errno(errno, "cannot take the place of an earlier run that publishes", target_);
+      }
       continue;
     }
     const FileDescriptor stage(::openat(folder_.get(), entry.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
@@ -141,6 +167,14 @@ void FilePublication::overwrite(std::uint64_t offset, std::span<const std::byte>
   write_all_at(stage_.get(), offset, bytes, target_);
 }
 
+void FilePublication::clear() {
+  if (::ftruncate(stage_.get(), 0) != 0) {
+    throw_errno(errno, "cannot empty the stage of", target_);
+  }
+  buffer_.clear();
+  flushed_ = written_back_ = 0;
+}
+
 PublishResult FilePublication::commit(IfExists if_exists, const std::function<bool()>& still_mine) {
   if (!stage_) {
     throw std::logic_error("'" + target_ + "' was committed twice");
@@ -156,12 +190,9 @@ PublishResult FilePublication::commit(IfExists if_exists, const std::function<bo
 }
 
 PublishResult FilePublication::publish(IfExists if_exists) {
-  if (if_exists == IfExists::replace) {
-    rename_over();
-    return PublishResult::published;
-  }
-  if (rename_to_new()) {
-    return PublishResult::published;
+  const PublishResult result = if_exists == IfExists::replace ? rename_over() : rename_to_new();
+  if (result != PublishResult::exists) {
+    return result;
   }
   if (if_exists == IfExists::skip) {
     return PublishResult::skipped;
@@ -169,28 +200,38 @@ PublishResult FilePublication::publish(IfExists if_exists) {
   return target_is_identical() ? PublishResult::identical : PublishResult::exists;
 }
 
-bool FilePublication::rename_to_new() {
+PublishResult FilePublication::rename_to_new() {
   if (::renameat2(folder_.get(), stage_name_.c_str(), folder_.get(), name_.c_str(), RENAME_NOREPLACE) == 0) {
     stage_name_.clear();
-    return true;
+    return PublishResult::published;
   }
   // EINVAL, ENOSYS: the file system or the kernel does not know RENAME_NOREPLACE. A hard link never replaces either;
   // the stage's own name goes with discard().
   const bool unsupported = errno == EINVAL || errno == ENOSYS;
   if (unsupported && ::linkat(folder_.get(), stage_name_.c_str(), folder_.get(), name_.c_str(), 0) == 0) {
-    return true;
+    return PublishResult::published;
   }
-  if (errno != EEXIST) {
-    throw_errno(errno, "cannot publish", target_);
-  }
-  return false;
+  return why_not(errno);
 }
 
-void FilePublication::rename_over() {
+PublishResult FilePublication::rename_over() {
   if (::renameat(folder_.get(), stage_name_.c_str(), folder_.get(), name_.c_str()) != 0) {
-    throw_errno(errno, "cannot publish", target_);
+    return why_not(errno);
   }
   stage_name_.clear();
+  return PublishResult::published;
+}
+
+/// @param error_number of a rename. @throws unless it is part of the contract.
+PublishResult FilePublication::why_not(int error_number) {
+  if (error_number == EEXIST) {
+    return PublishResult::exists;
+  }
+  if (error_number == ENOENT && ::faccessat(folder_.get(), stage_name_.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) != 0) {
+    stage_name_.clear(); // its owner has opened the target again
+    return PublishResult::lost;
+  }
+  throw_errno(error_number, "cannot publish", target_);
 }
 
 bool FilePublication::target_is_identical() const {

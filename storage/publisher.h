@@ -1,9 +1,11 @@
-// Publishing one file on a local file system: staged beside the target as the hidden file `.NAME.TOKEN.partial`,
+// Publishing one file on a local file system: staged beside the target as the hidden file `.NAME.OWNERTOKEN.partial`,
 // synced, then renamed into place. One thread at a time per transaction; any number of transactions and processes may
 // work on the same target, of which exactly one creates it.
 //
 // The stage is locked (flock) as long as its transaction lives. Opening a transaction removes stages of the same
-// target whose lock nobody holds: they belong to runs that died.
+// target whose lock nobody holds: they belong to runs that died. It also removes stages of the same owner, locked or
+// not: whoever holds one may be asleep between the question whether the job is still his and the rename, and when he
+// wakes up there is nothing left to rename.
 #pragma once
 
 #include "storage/file_descriptor.h"
@@ -16,10 +18,11 @@ namespace audiobookd::storage {
 
 class FilePublication final : public Publication {
 public:
-  /// Stages a file named @p name in the open folder @p folder; @p shown_folder is how messages call it.
+  /// Stages a file named @p name in the open folder @p folder; @p shown_folder is how messages call it. @param owner as
+  /// Storage::open_output().
   /// @throws PermanentError: @p name is empty, longer than 200 bytes, contains '/', is `.` or `..` or a folder;
   /// the file system cannot lock. @throws TransientError: see errors.h.
-  FilePublication(FileDescriptor folder, std::string name, const std::string& shown_folder);
+  FilePublication(FileDescriptor folder, std::string name, const std::string& shown_folder, std::string_view owner);
   ~FilePublication() override;
   FilePublication(const FilePublication&) = delete;
   FilePublication& operator=(const FilePublication&) = delete;
@@ -29,24 +32,27 @@ public:
 
   void append(std::span<const std::byte> bytes) override;
   void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) override;
+  void clear() override;
   [[nodiscard]] std::uint64_t size() const noexcept override { return flushed_ + buffer_.size(); }
   PublishResult commit(IfExists if_exists, const std::function<bool()>& still_mine) override;
   [[nodiscard]] const std::string& target() const noexcept override { return target_; }
 
 private:
   void create_stage();
-  void remove_stale_stages();
+  void remove_other_stages();
   void flush();
   PublishResult publish(IfExists if_exists);
-  /// Gives the stage the target's name unless something has it already. @return whether it did.
-  bool rename_to_new();
-  void rename_over();
+  /// Gives the stage the target's name unless something has it already, or the stage is gone.
+  PublishResult rename_to_new();
+  PublishResult rename_over();
+  PublishResult why_not(int error_number);
   [[nodiscard]] bool target_is_identical() const;
   void discard() noexcept;
 
   FileDescriptor folder_;
   std::string name_;
   std::string target_;
+  const std::string owner_; // 8 hex digits of a checksum; empty: nobody else's
   std::string stage_name_;
   FileDescriptor stage_;
   std::vector<std::byte> buffer_;

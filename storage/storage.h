@@ -31,7 +31,7 @@ enum class PublishResult {
   identical, ///< the target was there and holds exactly the staged bytes: an earlier run published and then died
   exists,    ///< the target was there with other bytes and IfExists::fail was asked for; it is untouched
   skipped,   ///< the target was there and IfExists::skip was asked for; it is untouched
-  lost,      ///< still_mine said no; nothing was published
+  lost,      ///< still_mine said no, or the owner has opened the target again; nothing was published
 };
 
 /// A transaction on one output: bytes are staged where nobody sees them, and the target appears complete or not at
@@ -63,8 +63,12 @@ public:
   virtual void read_output(std::string_view name,
                            const std::function<void(std::span<const std::byte>)>& visit) const = 0;
   /// Opens a transaction on output @p name, a path relative to the output root; missing folders are created.
+  /// @param owner who publishes, for example a job. Of the transactions that one owner has opened on a target,
+  /// anywhere, only the last can publish from now on: what another run of a job has not published yet, it never will.
+  /// Empty: this transaction and no other.
   /// @throws as read_input() for bad names; PermanentError when the target is a folder or the place cannot lock files.
-  [[nodiscard]] virtual std::unique_ptr<Publication> open_output(std::string_view name) const = 0;
+  [[nodiscard]] virtual std::unique_ptr<Publication> open_output(std::string_view name,
+                                                                 std::string_view owner) const = 0;
 };
 
 } // namespace audiobookd::storage

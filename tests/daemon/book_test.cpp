@@ -26,6 +26,7 @@ public:
   void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) override {
     content.replace(offset, bytes.size(), reinterpret_cast<const char*>(bytes.data()), bytes.size());
   }
+  void clear() override { content.clear(); }
   [[nodiscard]] std::uint64_t size() const noexcept override { return content.size(); }
 
   std::string content;
@@ -92,6 +93,68 @@ TEST_F(BookTest, AfterAnInterruptionOnlyTheRestIsRenderedAndTheBytesAreTheSame) 
   EXPECT_TRUE(whole.mp3 == rest.mp3);
   EXPECT_EQ(rest.report.rendered, whole.report.rendered - 15);
   EXPECT_EQ(second.delivered_texts().size(), rest.report.rendered);
+}
+
+/// Four seconds of a tone, as an utterance.
+engine::Waveform tone(float amplitude) {
+  engine::Waveform waveform{.samples = std::vector<float>(96'000)};
+  for (std::size_t i = 0; i < waveform.samples.size(); ++i) {
+    waveform.samples[i] = amplitude * std::sin(0.2F * static_cast<float>(i));
+  }
+  return waveform;
+}
+
+bool is_level_sentence(const engine::Utterance& utterance) {
+  return utterance.text.find("paragraph number") == std::string::npos;
+}
+
+TEST_F(BookTest, IsAsLoudAsAskedForWhateverTheVoice) {
+  BookRequest wanted = request(testing::sample_text(10));
+  wanted.loudness = LoudnessTarget{.lufs = -19, .true_peak_dbtp = -3};
+  for (const float amplitude : {0.02F, 0.5F}) {
+    testing::FakeRenderer renderer;
+    renderer.replace = [&](const engine::Utterance&) { return tone(amplitude); };
+    const std::string folder = std::to_string(amplitude);
+    const Outcome first = render(renderer, folder, wanted);
+    EXPECT_NEAR(first.report.levels.loudness_lufs(), -19, 1);
+    EXPECT_LE(first.report.levels.true_peak_dbtp(), -3);
+    EXPECT_FALSE(first.report.encoded_again) << "the voice's gain was known";
+    const nlohmann::json result = nlohmann::json::parse(first.report.to_json());
+    EXPECT_NEAR(result.at("levels").at("loudness_lufs").get<double>(), -19, 1);
+
+    const std::size_t rendered = renderer.delivered_texts().size();
+    EXPECT_TRUE(render(renderer, folder, wanted).mp3 == first.mp3);
+    EXPECT_EQ(renderer.delivered_texts().size(), rendered) << "the level of the voice is measured once";
+  }
+}
+
+TEST_F(BookTest, ThatIsLouderThanItsVoiceIsEncodedAgain) {
+  BookRequest wanted = request(testing::sample_text(10));
+  wanted.loudness = LoudnessTarget{.lufs = -23, .true_peak_dbtp = -3};
+  testing::FakeRenderer renderer;
+  renderer.replace = [](const engine::Utterance& utterance) {
+    return tone(is_level_sentence(utterance) ? 0.05F : 0.2F);
+  };
+  const Outcome uneven = render(renderer, "uneven", wanted);
+  EXPECT_TRUE(uneven.report.encoded_again);
+  EXPECT_NEAR(uneven.report.levels.loudness_lufs(), -23, 0.1);
+  EXPECT_EQ(uneven.fraction, 1);
+
+  renderer.replace = [](const engine::Utterance&) { return tone(0.2F); };
+  const Outcome even = render(renderer, "even", wanted);
+  EXPECT_FALSE(even.report.encoded_again);
+  EXPECT_EQ(even.mp3.size(), uneven.mp3.size()) << "nothing of the first file is left";
+}
+
+TEST_F(BookTest, SilenceIsNotTurnedUp) {
+  BookRequest wanted = request(testing::sample_text(10));
+  wanted.loudness = LoudnessTarget();
+  testing::FakeRenderer renderer;
+  renderer.replace = [](const engine::Utterance&) { return tone(0); };
+  const Outcome silent = render(renderer, "silent", wanted);
+  EXPECT_EQ(silent.report.gain_db, 0);
+  EXPECT_FALSE(silent.report.encoded_again);
+  EXPECT_TRUE(nlohmann::json::parse(silent.report.to_json()).at("levels").at("loudness_lufs").is_null());
 }
 
 TEST_F(BookTest, ASecondRunRendersOnlyWhatChanged) {

@@ -5,6 +5,7 @@
 #include "daemon/renderer.h"
 #include "daemon/systemd.h"
 #include "jobs/queue.h"
+#include "storage/local_storage.h"
 
 #include <atomic>
 #include <condition_variable>
@@ -169,6 +170,26 @@ private:
   jobs::WorkerOrder order_ = jobs::WorkerOrder::work;
   bool unavailable_ = false;
   bool retired_ = false;
+};
+
+/// A folder for inputs and outputs; what is to go wrong there is overridden.
+class LocalFolder : public storage::Storage {
+public:
+  explicit LocalFolder(const std::filesystem::path& folder) : local_({.input = folder, .output = folder}) {}
+  [[nodiscard]] std::string read_input(std::string_view name, std::uint64_t max_bytes) const override {
+    return local_.read_input(name, max_bytes);
+  }
+  [[nodiscard]] bool output_exists(std::string_view name) const override { return local_.output_exists(name); }
+  void read_output(std::string_view name, const std::function<void(std::span<const std::byte>)>& visit) const override {
+    local_.read_output(name, visit);
+  }
+  [[nodiscard]] std::unique_ptr<storage::Publication> open_output(std::string_view name,
+                                                                  std::string_view owner) const override {
+    return local_.open_output(name, owner);
+  }
+
+private:
+  storage::LocalStorage local_;
 };
 
 /// Counts what a service manager is told.

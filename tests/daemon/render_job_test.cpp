@@ -22,6 +22,7 @@ class FullDisk final : public storage::Publication {
 public:
   void append(std::span<const std::byte>) override { throw storage::TransientError("disk full"); }
   void overwrite(std::uint64_t, std::span<const std::byte>) override {}
+  void clear() override {}
   [[nodiscard]] std::uint64_t size() const noexcept override { return 0; }
   storage::PublishResult commit(storage::IfExists, const std::function<bool()>&) override {
     return storage::PublishResult::lost;
@@ -33,27 +34,18 @@ private:
 };
 
 /// A folder whose outputs can be taken away.
-class TestStorage final : public storage::Storage {
+class TestStorage final : public testing::LocalFolder {
 public:
-  explicit TestStorage(const std::filesystem::path& folder) : local_({.input = folder, .output = folder}) {}
-  [[nodiscard]] std::string read_input(std::string_view name, std::uint64_t max_bytes) const override {
-    return local_.read_input(name, max_bytes);
-  }
-  [[nodiscard]] bool output_exists(std::string_view name) const override { return local_.output_exists(name); }
-  void read_output(std::string_view name, const std::function<void(std::span<const std::byte>)>& visit) const override {
-    local_.read_output(name, visit);
-  }
-  [[nodiscard]] std::unique_ptr<storage::Publication> open_output(std::string_view name) const override {
+  using LocalFolder::LocalFolder;
+  [[nodiscard]] std::unique_ptr<storage::Publication> open_output(std::string_view name,
+                                                                  std::string_view owner) const override {
     if (is_full) {
       return std::make_unique<FullDisk>();
     }
-    return local_.open_output(name);
+    return LocalFolder::open_output(name, owner);
   }
 
   bool is_full = false;
-
-private:
-  storage::LocalStorage local_;
 };
 
 class RenderJobTest : public ::testing::Test {

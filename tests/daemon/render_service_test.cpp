@@ -18,18 +18,12 @@ namespace {
 using namespace std::chrono_literals;
 
 /// A place where writing the output "stuck.mp3" hangs until it is let go.
-class HangingStorage final : public storage::Storage {
+class HangingStorage final : public testing::LocalFolder {
 public:
-  explicit HangingStorage(const std::filesystem::path& folder) : local_({.input = folder, .output = folder}) {}
-  [[nodiscard]] std::string read_input(std::string_view name, std::uint64_t max_bytes) const override {
-    return local_.read_input(name, max_bytes);
-  }
-  [[nodiscard]] bool output_exists(std::string_view name) const override { return local_.output_exists(name); }
-  void read_output(std::string_view name, const std::function<void(std::span<const std::byte>)>& visit) const override {
-    local_.read_output(name, visit);
-  }
-  [[nodiscard]] std::unique_ptr<storage::Publication> open_output(std::string_view name) const override {
-    auto publication = local_.open_output(name);
+  using LocalFolder::LocalFolder;
+  [[nodiscard]] std::unique_ptr<storage::Publication> open_output(std::string_view name,
+                                                                  std::string_view owner) const override {
+    auto publication = LocalFolder::open_output(name, owner);
     return name == "stuck.mp3" ? std::make_unique<Stuck>(std::move(publication), *this) : std::move(publication);
   }
 
@@ -55,6 +49,7 @@ private:
     void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) override {
       target_->overwrite(offset, bytes);
     }
+    void clear() override { target_->clear(); }
     [[nodiscard]] std::uint64_t size() const noexcept override { return target_->size(); }
     storage::PublishResult commit(storage::IfExists if_exists, const std::function<bool()>& still_mine) override {
       return target_->commit(if_exists, still_mine);
@@ -73,7 +68,6 @@ private:
     changed_.wait(lock, [this] { return let_go_; });
   }
 
-  storage::LocalStorage local_;
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   mutable bool is_stuck_ = false; // protected by mutex_, as is the next

@@ -27,7 +27,7 @@ fs::path Workplace::configure(const Worker& worker, const std::string& engine_se
                                "chunk_store = '{}'\nchunk_store_gib = 1\nvoices = 'voices'\n[engine]\n{}\n{}\n"
                                "[queue]\nmax_jobs = {}\ndrain_seconds = {}\nperiod_scale = {}\n"
                                "[audio]\nbitrate_kbps = 32\nquality = 9\nencoder_threads = 1\n"
-                               "pauses = {{ sentence_s = 0, paragraph_s = {} }}\n",
+                               "loudness.enabled = false\npauses = {{ sentence_s = 0, paragraph_s = {} }}\n",
                                first_of(worker.url, url_), worker.outputs.empty() ? "out" : worker.outputs,
                                first_of(worker.chunks, worker.name), engine_section, worker.engine_section,
                                worker.max_jobs, worker.drain_seconds,

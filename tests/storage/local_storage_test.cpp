@@ -25,10 +25,10 @@ protected:
     return [this, name] { (void)storage_.read_input(name, 1000); };
   }
   auto opening(const std::string& name) {
-    return [this, name] { (void)storage_.open_output(name); };
+    return [this, name] { (void)storage_.open_output(name, ""); };
   }
   void publish(const std::string& name, std::string_view content) {
-    const auto publication = storage_.open_output(name);
+    const auto publication = storage_.open_output(name, "");
     publication->append(std::as_bytes(std::span(content)));
     ASSERT_EQ(publication->commit(IfExists::fail, {}), PublishResult::published);
   }
@@ -139,7 +139,7 @@ TEST_F(LocalStorageTest, WritesNothingThroughALinkOutOfTheRoot) {
   EXPECT_TRUE(throws_with<PermanentError>(opening("up/book.mp3"), "through a symbolic link"));
   EXPECT_TRUE(throws_with<PermanentError>(opening("up/new/book.mp3"), "through a symbolic link"));
   fs::create_symlink(scratch_ / "secret", scratch_ / "out/book.mp3");
-  const auto publication = storage_.open_output("book.mp3");
+  const auto publication = storage_.open_output("book.mp3", "");
   EXPECT_EQ(publication->commit(IfExists::replace, {}), PublishResult::published);
   EXPECT_EQ(tests::read_file(scratch_ / "secret"), "outside");
   EXPECT_FALSE(fs::exists(scratch_ / "new"));

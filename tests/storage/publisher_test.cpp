@@ -1,4 +1,5 @@
 // The target appears whole or not at all, once, and nothing else stays behind.
+#include "storage/local_storage.h"
 #include "storage/publisher.h"
 #include "tests/storage/files.h"
 #include "tests/storage/small_disk.h"
@@ -96,17 +97,54 @@ TEST_F(PublisherTest, PublishesNothingThatIsNoLongerMine) {
 }
 
 TEST_F(PublisherTest, RemovesStagesOfDeadRunsOnly) {
-  tests::write_file(folder_ / ".book.mp3.0123456789abcdef.partial", "dead");
-  tests::write_file(folder_ / ".other.mp3.0123456789abcdef.partial", "dead, another target");
+  tests::write_file(folder_ / ".book.mp3.000000000123456789abcdef.partial", "dead");
+  tests::write_file(folder_ / ".other.mp3.000000000123456789abcdef.partial", "dead, another target");
   tests::write_file(folder_ / ".book.mp3.notes.partial", "no stage");
   const auto living = FilePublication::at(target_);
   append(*living, "living");
   const auto second = FilePublication::at(target_);
   const auto names = tests::list_names(folder_.path());
   EXPECT_EQ(names.size(), 4U); // two foreign files, two living stages
-  EXPECT_FALSE(std::filesystem::exists(folder_ / ".book.mp3.0123456789abcdef.partial"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / ".book.mp3.000000000123456789abcdef.partial"));
   EXPECT_EQ(living->commit(IfExists::fail, {}), PublishResult::published);
   EXPECT_EQ(tests::read_file(target_), "living");
+}
+
+TEST_F(PublisherTest, WhatIsClearedIsWrittenAnew) {
+  for (const std::size_t before : {std::size_t{10}, std::size_t{200'000}}) {
+    const auto publication = FilePublication::at(target_);
+    append(*publication, std::string(before, 'x'));
+    publication->clear();
+    EXPECT_EQ(publication->size(), 0U);
+    append(*publication, "anew");
+    ASSERT_EQ(publication->commit(IfExists::replace, {}), PublishResult::published);
+    EXPECT_EQ(tests::read_file(target_), "anew");
+  }
+}
+
+TEST_F(PublisherTest, OfOneOwnersTransactionsOnlyTheLastPublishes) {
+  const LocalStorage storage({.input = folder_.path(), .output = folder_.path()});
+  for (const IfExists if_exists : {IfExists::fail, IfExists::skip, IfExists::replace}) {
+    std::filesystem::remove(target_);
+    const auto asleep = storage.open_output("book.mp3", "job");
+    const auto of_another_job = storage.open_output("book.mp3", "another job");
+    const auto nobodys = storage.open_output("book.mp3", "");
+    append(*asleep, "asleep");
+    // between the last question whether the job is still its own and the rename, another run begins
+    std::unique_ptr<Publication> heir;
+    const auto falls_asleep = [&] {
+      heir = storage.open_output("book.mp3", "job");
+      return true;
+    };
+    EXPECT_EQ(asleep->commit(if_exists, falls_asleep), PublishResult::lost);
+    EXPECT_FALSE(std::filesystem::exists(target_));
+    append(*heir, "heir");
+    EXPECT_EQ(heir->commit(if_exists, {}), PublishResult::published);
+    EXPECT_EQ(tests::read_file(target_), "heir");
+    EXPECT_EQ(of_another_job->commit(IfExists::replace, {}), PublishResult::published) << "others are left alone";
+    EXPECT_EQ(nobodys->commit(IfExists::replace, {}), PublishResult::published);
+    EXPECT_EQ(tests::list_names(folder_.path()), std::vector<std::string>{"book.mp3"});
+  }
 }
 
 TEST_F(PublisherTest, KeepsFilesReadableForOthers) {
