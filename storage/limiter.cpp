@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdint>
 #include <deque>
 #include <numbers>
 
@@ -113,27 +114,35 @@ std::vector<float> moving_minimum(const std::vector<float>& values, std::size_t 
   return result;
 }
 
-/// Weights of a raised cosine over @p reach to both sides; their sum is 1.
-std::vector<float> smoothing_window(std::size_t reach) {
-  std::vector<float> window(2 * reach + 1);
-  for (std::size_t i = 0; i < window.size(); ++i) {
-    const double x = static_cast<double>(i + 1) / static_cast<double>(window.size() + 1);
-    window[i] = static_cast<float>((1 - std::cos(2 * std::numbers::pi * x)) / static_cast<double>(window.size() + 1));
+/// Of every value the sum of those from @p before places before it to @p after places after it; beyond the edges the
+/// values are those at the edges. In integers, so that a sum does not depend on where it began.
+std::vector<std::int64_t> moving_sum(const std::vector<std::int64_t>& values, std::size_t before, std::size_t after) {
+  const std::size_t last = values.size() - 1;
+  const auto at = [&](std::size_t i) { return values[std::min(std::max(i, before) - before, last)]; }; // i - before
+  std::int64_t sum = 0;
+  for (std::size_t i = 0; i <= before + after; ++i) {
+    sum += at(i);
   }
-  return window;
+  std::vector<std::int64_t> sums(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    sums[i] = sum;
+    sum += at(i + before + after + 1) - at(i);
+  }
+  return sums;
 }
 
-/// Multiplies samples [@p begin, @p end) with the smoothed minima; beyond the edges they go on as at the edges.
-void apply(std::span<float> samples, const std::vector<float>& minima, std::size_t begin, std::size_t end,
-           const std::vector<float>& window) {
-  const std::size_t reach = window.size() / 2;
-  for (std::size_t i = begin; i < end; ++i) {
-    float reduction = 0;
-    for (std::size_t k = 0; k < window.size(); ++k) {
-      const std::size_t at = std::min(std::max(i + k, reach) - reach, minima.size() - 1);
-      reduction += window[k] * (1 - minima[at]);
+/// Smooths what is taken off the gain with a triangle of @p reach to both sides, and applies it.
+void apply(std::span<float> samples, const std::vector<float>& minima, std::size_t reach) {
+  constexpr double unit = 1 << 24;
+  std::vector<std::int64_t> reductions(minima.size());
+  std::ranges::transform(minima, reductions.begin(),
+                         [](float gain) { return static_cast<std::int64_t>(std::ceil(unit * (1.0 - gain))); });
+  const std::vector<std::int64_t> smooth = moving_sum(moving_sum(reductions, reach, 0), 0, reach);
+  const double whole = unit * static_cast<double>((reach + 1) * (reach + 1));
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    if (smooth[i] != 0) {
+      samples[i] = static_cast<float>(samples[i] * (1 - static_cast<double>(smooth[i]) / whole));
     }
-    samples[i] *= 1 - reduction;
   }
 }
 
@@ -154,25 +163,20 @@ double true_peak(std::span<const float> samples) {
 void limit(std::span<float> samples, double ceiling, int sample_rate) {
   const auto most = static_cast<float>(ceiling);
   std::vector<float> gains(samples.size(), 1);
-  std::size_t first = samples.size();
-  std::size_t last = 0;
+  bool is_over = false;
   visit_peaks(samples, most, [&](std::size_t i, float peak) {
     if (peak > most) {
+      is_over = true;
       // a peak between two samples is as loud as both of them
       for (const std::size_t at : {i, std::min(i + 1, samples.size() - 1)}) {
         gains[at] = std::min(gains[at], most / peak);
       }
-      first = std::min(first, i);
-      last = i + 2;
     }
   });
-  if (first >= last) {
-    return;
+  if (is_over) {
+    const std::size_t reach = smoothing_samples(sample_rate);
+    apply(samples, moving_minimum(gains, reach), reach);
   }
-  const std::size_t reach = smoothing_samples(sample_rate);
-  const std::vector<float> minima = moving_minimum(gains, reach);
-  const std::size_t begin = first - std::min(first, 2 * reach);
-  apply(samples, minima, begin, std::min(last + 2 * reach, samples.size()), smoothing_window(reach));
 }
 
 } // namespace audiobookd::storage
