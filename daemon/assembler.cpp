@@ -1,6 +1,7 @@
 // The writer's loop over the places of a book.
 #include "daemon/assembler.h"
 
+#include "daemon/utterance_edges.h"
 #include "storage/errors.h"
 
 #include <nlohmann/json.hpp>
@@ -50,7 +51,7 @@ std::size_t assemble(const Book& book, PieceReader& reader, storage::AudiobookWr
   std::size_t at_limit = 0;
   std::size_t chapters_begun = 0;
   for (const PlannedUtterance& utterance : book.utterances) {
-    const StoredPiece piece = reader.read(utterance.piece, stop);
+    StoredPiece piece = reader.read(utterance.piece, stop);
     if (&utterance == &book.utterances.front()) {
       progress.set_first_audio();
     }
@@ -59,7 +60,7 @@ std::size_t assemble(const Book& book, PieceReader& reader, storage::AudiobookWr
       writer.begin_chapter();
       ++chapters_begun;
     }
-    writer.write(piece.samples);
+    writer.write(trim_edges(piece.samples, sample_rate));
     writer.pause(utterance.pause_s);
     progress.add_written(book.pieces[utterance.piece].predicted_tokens,
                          static_cast<double>(writer.samples()) / sample_rate);

@@ -2,6 +2,7 @@
 #include "daemon/voice_level.h"
 
 #include "daemon/assembler.h"
+#include "daemon/utterance_edges.h"
 #include "engine/hash128.h"
 #include "storage/levels.h"
 
@@ -35,8 +36,9 @@ double voice_gain_db(const Studio& studio, const BookOptions& options, double ta
   PieceReader reader(*book, *ticket, studio.store, sample_rate);
   std::vector<float> sound;
   for (const PlannedUtterance& utterance : book->utterances) {
-    const StoredPiece piece = reader.read(utterance.piece, stop);
-    sound.insert(sound.end(), piece.samples.begin(), piece.samples.end());
+    StoredPiece piece = reader.read(utterance.piece, stop);
+    const auto heard = trim_edges(piece.samples, sample_rate);
+    sound.insert(sound.end(), heard.begin(), heard.end());
     sound.resize(sound.size() + static_cast<std::size_t>(utterance.pause_s * sample_rate));
   }
   const double measured = storage::Levels::of(sound, 0, sound.size(), sample_rate).loudness_lufs();
