@@ -7,6 +7,7 @@
 #include <array>
 #include <cstring>
 #include <string_view>
+#include <taglib/attachedpictureframe.h>
 #include <taglib/chapterframe.h>
 #include <taglib/commentsframe.h>
 #include <taglib/id3v2.h>
@@ -97,6 +98,9 @@ void add_text(id3::Tag& tag, const char* id, const std::string& text) {
 }
 
 void add_user_text(id3::Tag& tag, const std::string& description, const std::string& text) {
+  if (text.empty()) {
+    return;
+  }
   auto* frame = new id3::UserTextIdentificationFrame(TagLib::String::UTF8);
   frame->setDescription(clean(description));
   frame->setText(clean(text));
@@ -111,6 +115,14 @@ void add_comment(id3::Tag& tag, const std::string& text) {
   auto* frame = new id3::CommentsFrame(TagLib::String::UTF8);
   frame->setLanguage("eng");
   frame->setText(clean(text));
+  tag.addFrame(frame);
+}
+
+void add_cover(id3::Tag& tag, const CoverPicture& cover) {
+  auto* frame = new id3::AttachedPictureFrame;
+  frame->setMimeType(cover.media_type);
+  frame->setType(id3::AttachedPictureFrame::FrontCover);
+  frame->setPicture(TagLib::ByteVector(cover.bytes.data(), static_cast<unsigned int>(cover.bytes.size())));
   tag.addFrame(frame);
 }
 
@@ -176,14 +188,22 @@ std::vector<std::byte> render_id3v2(const Tags& tags, const std::vector<Chapter>
   add_text(tag, "TALB", tags.album);
   add_text(tag, "TCOM", tags.narrator);
   add_text(tag, "TCON", tags.genre);
+  add_text(tag, "TPUB", tags.publisher);
+  add_text(tag, "TDRC", tags.year);
+  add_text(tag, "MVNM", tags.series);
+  add_text(tag, "MVIN", tags.series_index);
   add_text(tag, "TLAN", language_code(tags.language));
   const bool both = !tags.comment.empty() && !tags.disclosure.empty();
   add_comment(tag, tags.comment + (both ? " / " : "") + tags.disclosure);
-  if (!tags.disclosure.empty()) {
-    add_user_text(tag, "DISCLOSURE", tags.disclosure);
-  }
+  add_user_text(tag, "DISCLOSURE", tags.disclosure);
+  add_user_text(tag, "SERIES", tags.series);
+  add_user_text(tag, "SERIES-PART", tags.series_index);
+  add_user_text(tag, "DESCRIPTION", tags.description);
   for (const auto& [description, text] : tags.extra) {
     add_user_text(tag, description, text);
+  }
+  if (tags.cover) {
+    add_cover(tag, *tags.cover);
   }
   add_chapters(tag, chapters);
 

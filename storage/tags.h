@@ -5,21 +5,34 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace audiobookd::storage {
 
+/// A picture for players to show.
+struct CoverPicture {
+  std::string bytes;      ///< of a JPEG or PNG file
+  std::string media_type; ///< "image/jpeg" or "image/png"
+};
+
 /// Empty fields are left out. UTF-8; control characters are removed, invalid bytes become U+FFFD.
 struct Tags {
-  std::string title;               ///< TIT2
-  std::string author;              ///< TPE1
-  std::string album;               ///< TALB
-  std::string narrator;            ///< TCOM
-  std::string genre = "Audiobook"; ///< TCON
-  std::string language;            ///< TLAN: ISO 639-1 ("en", "pt-BR") or 639-2 ("eng"); unknown codes are left out
-  std::string comment;             ///< COMM, e.g. "synthetic weights: noise"
-  std::string disclosure;          ///< COMM (after the comment) and TXXX "DISCLOSURE"; see synthetic_narration()
+  std::string title;                 ///< TIT2
+  std::string author;                ///< TPE1
+  std::string album;                 ///< TALB
+  std::string narrator;              ///< TCOM
+  std::string genre = "Audiobook";   ///< TCON
+  std::string series;                ///< TXXX "SERIES", which Audiobookshelf reads, and MVNM
+  std::string series_index;          ///< TXXX "SERIES-PART", and MVIN
+  std::string publisher;             ///< TPUB
+  std::string year;                  ///< TDRC: of publication, "1851"
+  std::string description;           ///< TXXX "DESCRIPTION"
+  std::optional<CoverPicture> cover; ///< APIC, front cover
+  std::string language;              ///< TLAN: ISO 639-1 ("en", "pt-BR") or 639-2 ("eng"); unknown codes are left out
+  std::string comment;               ///< COMM, e.g. "synthetic weights: noise"
+  std::string disclosure;            ///< COMM (after the comment) and TXXX "DISCLOSURE"; see synthetic_narration()
   std::map<std::string, std::string> extra; ///< TXXX frames by description
 };
 

@@ -1,7 +1,10 @@
 // Tags that other programs read, of a length that is known before the chapter times are.
+#include "storage/audiobook_writer.h"
 #include "storage/errors.h"
 #include "storage/tags.h"
+#include "tests/storage/ffmpeg.h"
 #include "tests/storage/files.h"
+#include "tests/storage/memory_sink.h"
 
 #include <algorithm>
 
@@ -50,6 +53,35 @@ TEST(TagsTest, WritesTheFramesOfAnAudiobook) {
   EXPECT_EQ(frame(block, "TXXX"), std::string("DISCLOSURE\0", 11) +
                                       "The narration is synthetic speech: model chatterbox-english, voice default.");
   EXPECT_NE(block.find(std::string("job\0moby-dick", 13)), std::string::npos);
+}
+
+TEST(TagsTest, ShowCoverSeriesAndPublicationToOtherPrograms) {
+  const tests::ScratchFolder folder;
+  tests::output_of("ffmpeg -v error -f lavfi -i color=c=teal:s=64x96 -frames:v 1 '" + (folder / "cover.png").string() +
+                   "'");
+  Tags tags = full_tags();
+  tags.series = "Sea Stories";
+  tags.series_index = "1.5";
+  tags.publisher = "Harper & Brothers";
+  tags.year = "1851";
+  tags.description = "A whale, and a captain.";
+  tags.cover = CoverPicture{tests::read_file(folder / "cover.png"), "image/png"};
+  tests::MemorySink sink;
+  WorkerPool pool(1);
+  AudiobookWriter writer(sink, pool, {.mp3 = {}, .levels = {}, .tags = tags, .chapter_titles = {}});
+  writer.write(std::vector<float>(24'000));
+  (void)writer.finish(tags);
+  tests::write_file(folder / "x.mp3", sink.text());
+  const std::string seen = tests::ffprobe(folder / "x.mp3");
+  for (const std::string part :
+       {R"("SERIES": "Sea Stories")", R"("SERIES-PART": "1.5")", R"("publisher": "Harper & Brothers")",
+        R"("date": "1851")", R"("DESCRIPTION": "A whale, and a captain.")", R"("codec_name": "png")", R"("width": 64)",
+        R"("attached_pic": 1)", R"-("comment": "Cover (front)")-"}) {
+    EXPECT_NE(seen.find(part), std::string::npos) << part << " is missing in " << seen;
+  }
+  tests::output_of("ffmpeg -v error -i '" + (folder / "x.mp3").string() + "' -map 0:v -c copy '" +
+                   (folder / "back.png").string() + "'");
+  EXPECT_TRUE(tests::read_file(folder / "back.png") == tags.cover->bytes);
 }
 
 TEST(TagsTest, LeavesEmptyFieldsAndUnknownLanguagesOut) {
