@@ -50,7 +50,7 @@ std::uint64_t AudiobookWriter::pause(double seconds) {
     throw std::invalid_argument("pause of " + std::to_string(seconds) + " s is not in [0, 3600]");
   }
   static constexpr float silence[4096] = {};
-  const auto total = static_cast<std::uint64_t>(std::llround(seconds * options_.mp3.sample_rate));
+  const auto total = static_cast<std::uint64_t>(std::llround(seconds * options_.mp3.source_rate));
   for (std::uint64_t left = total; left > 0;) {
     const auto block = std::span(silence).first(std::min<std::uint64_t>(left, std::size(silence)));
     write(block);
@@ -61,7 +61,7 @@ std::uint64_t AudiobookWriter::pause(double seconds) {
 
 std::vector<Chapter> AudiobookWriter::chapters_with_times() const {
   const auto to_ms = [this](std::uint64_t samples) {
-    const auto rate = static_cast<std::uint64_t>(options_.mp3.sample_rate);
+    const auto rate = static_cast<std::uint64_t>(options_.mp3.source_rate);
     return static_cast<std::uint32_t>((samples * 1000 + rate / 2) / rate);
   };
   std::vector<Chapter> chapters = untimed(options_.chapter_titles);
@@ -82,7 +82,7 @@ AudiobookSummary AudiobookWriter::finish(const Tags& tags) {
   summary.chapters = chapters_with_times();
   sink_.overwrite(tag_offset_, render_id3v2(tags, summary.chapters, tag_bytes_));
   summary.samples = samples_;
-  summary.seconds = static_cast<double>(samples_) / options_.mp3.sample_rate;
+  summary.seconds = static_cast<double>(samples_) / options_.mp3.source_rate;
   summary.bytes = sink_.size() - tag_offset_;
   summary.levels = encoder_.levels();
   summary.encode_seconds = encoder_.cpu_seconds();

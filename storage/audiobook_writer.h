@@ -39,7 +39,7 @@ public:
   void begin_chapter();
   /// Appends the samples of an utterance. @throws as Encoder::write().
   void write(std::span<const float> samples);
-  /// Appends round(@p seconds × sample rate) zero samples; returns how many. @throws std::invalid_argument unless
+  /// Appends round(@p seconds × source rate) zero samples; returns how many. @throws std::invalid_argument unless
   /// @p seconds is in [0, 3600].
   std::uint64_t pause(double seconds);
   /// Completes the file: header, tag block with @p tags and the chapter times. Call once, last.

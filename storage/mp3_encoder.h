@@ -1,9 +1,9 @@
 // MP3 through LAME, streaming: memory does not grow with the length. One thread at a time per encoder; the work is done
 // by a pool that all encoders share.
 //
-// The stream is cut at fixed samples into pieces of 30 s, which the pool's threads level and encode beside each other
-// without bit reservoir, each from 1.9 s before its first frame, so that the bytes depend on settings and samples alone
-// (and, as far as measured, are those of a single encoder).
+// The stream is cut at fixed samples into pieces of about 30 s, which the pool's threads level, bring to the file's
+// sample rate and encode beside each other without bit reservoir, each from 1.9 s before its first frame, so that the
+// bytes depend on settings and samples alone (and, as far as measured, are those of a single encoder).
 //
 // The stream starts with a Xing/LAME header frame that is rewritten by finish() with frame count, seek table, encoder
 // delay and padding, so that a gapless decoder gives back exactly the samples written. No time stamps: equal input
@@ -13,6 +13,7 @@
 #include "storage/byte_sink.h"
 #include "storage/encoder.h"
 #include "storage/levels.h"
+#include "storage/mp3_format.h"
 #include "storage/worker_pool.h"
 #include "storage/xing_frame.h"
 
@@ -27,8 +28,9 @@ namespace audiobookd::storage {
 struct Mp3Piece;
 
 struct Mp3Settings {
-  int sample_rate = 24000;             ///< of the samples and of the file; 24000 is the only one supported
-  int bitrate_kbps = 64;               ///< CBR: 8 16 24 32 40 48 56 64 80 96 112 128 144 160 (MPEG-2 layer III)
+  int source_rate = 24'000;            ///< Hz, of the samples; 24000 is the only one supported
+  int sample_rate = 24'000;            ///< Hz, of the file: 24000, 44100 or 48000
+  int bitrate_kbps = 64;               ///< CBR; which ones there are depends on sample_rate, see Mp3Format
   std::optional<int> vbr_quality = {}; ///< VBR instead of CBR: 0 (best, largest) … 9
   int quality = 5;                     ///< LAME's search effort: 0 (best, slowest) … 9
 };
@@ -59,8 +61,12 @@ private:
   void append_oldest();
   [[nodiscard]] std::size_t most_outstanding() const;
   [[nodiscard]] std::size_t frames_before() const noexcept;
+  [[nodiscard]] std::size_t to_source(std::size_t frames) const noexcept;
 
   const Mp3Settings settings_;
+  const Mp3Format& format_;
+  const std::size_t piece_frames_;
+  const std::size_t overlap_frames_;
   const LevelSettings level_settings_;
   ByteSink& sink_;
   WorkerPool& pool_;

@@ -2,9 +2,9 @@
 #include "storage/mp3_piece.h"
 
 #include "storage/errors.h"
+#include "storage/resampler.h"
 
 #include <algorithm>
-#include <array>
 #include <ctime>
 #include <lame/lame.h>
 #include <memory>
@@ -14,7 +14,7 @@
 namespace audiobookd::storage {
 namespace {
 
-constexpr std::size_t block_samples = 16 * mp3_frame_samples;
+constexpr std::size_t block_samples = 9216;
 
 struct CloseLame {
   void operator()(lame_global_flags* lame) const noexcept { lame_close(lame); }
@@ -83,18 +83,11 @@ std::vector<unsigned char> encode(lame_global_flags* lame, std::span<const float
   return bytes;
 }
 
-/// The size in bytes of the frame that begins with @p header: MPEG-2 layer III at 24 kHz, which needs no padding.
-std::size_t frame_size(std::span<const unsigned char> header) {
-  constexpr std::array<std::size_t, 16> kbps = {0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0};
-  constexpr std::size_t bytes_per_kbps = 3; // 72 × 1000 / 24000
-  const bool is_header = header.size() >= 4 && header[0] == 0xFF && (header[1] & 0xFE) == 0xF2;
-  return is_header ? bytes_per_kbps * kbps[header[2] >> 4] : 0;
-}
-
 /// Cuts @p stream into frames and keeps those of @p range.
-void keep_frames(std::span<const unsigned char> stream, const Mp3Range& range, Mp3Piece& piece) {
+void keep_frames(const Mp3Format& format, std::span<const unsigned char> stream, const Mp3Range& range,
+                 Mp3Piece& piece) {
   for (std::size_t i = 0; !stream.empty() && (!range.count || i < range.skip + *range.count); ++i) {
-    const std::size_t size = frame_size(stream);
+    const std::size_t size = frame_size(format, stream);
     if (size == 0 || size > stream.size()) {
       throw TransientError("mp3 encoder: LAME's frame " + std::to_string(i) + " is damaged");
     }
@@ -116,17 +109,25 @@ void keep_frames(std::span<const unsigned char> stream, const Mp3Range& range, M
 Mp3Piece encode_mp3_piece(const Mp3Settings& settings, const LevelSettings& levels, std::span<float> samples,
                           const Mp3Range& range) {
   const double start = thread_cpu_seconds();
-  adjust(samples, levels, settings.sample_rate);
+  adjust(samples, levels, settings.source_rate);
   const Lame lame = make_lame(settings);
-  const std::vector<unsigned char> stream = encode(lame.get(), samples, !range.count);
+  const std::vector<unsigned char> stream =
+      settings.sample_rate == settings.source_rate
+          ? encode(lame.get(), samples, !range.count)
+          : encode(lame.get(), resample(samples, settings.source_rate, settings.sample_rate), !range.count);
+  const Mp3Format& format = mp3_format(settings.sample_rate);
   Mp3Piece piece;
-  keep_frames(stream, range, piece);
+  keep_frames(format, stream, range, piece);
   piece.lowpass_hz = lame_get_lowpassfreq(lame.get());
   piece.encoder_delay = lame_get_encoder_delay(lame.get());
   piece.encoder_padding = lame_get_encoder_padding(lame.get());
-  const std::size_t lead = range.skip * mp3_frame_samples;
-  const std::size_t count = range.count ? *range.count * mp3_frame_samples : samples.size() - lead;
-  piece.levels = Levels::of(samples, lead, count, settings.sample_rate);
+  const auto to_source = [&](std::size_t frames) {
+    return frames * format.frame_samples * static_cast<std::size_t>(settings.source_rate) /
+           static_cast<std::size_t>(settings.sample_rate);
+  };
+  const std::size_t lead = to_source(range.skip);
+  const std::size_t count = range.count ? to_source(*range.count) : samples.size() - lead;
+  piece.levels = Levels::of(samples, lead, count, settings.source_rate);
   piece.seconds = thread_cpu_seconds() - start;
   return piece;
 }

@@ -15,8 +15,6 @@
 
 namespace audiobookd::storage {
 
-/// One frame (one granule of MPEG-2 layer III) stands for so many samples.
-inline constexpr std::size_t mp3_frame_samples = 576;
 /// Samples that LAME wants to see after those of a frame before it gives the frame out; at most, in frames.
 inline constexpr std::size_t mp3_lookahead_frames = 2;
 
@@ -36,8 +34,9 @@ struct Mp3Piece {
   double seconds = 0;                     ///< of CPU time
 };
 
-/// Adjusts @p samples in place, encodes them and keeps the frames of @p range. With a count there must be samples for
-/// skip + count + mp3_lookahead_frames frames, and for levels_context() of the last of them.
+/// Adjusts @p samples (at the source's rate) in place, resamples and encodes them and keeps the frames of @p range.
+/// With a count there must be samples for skip + count + mp3_lookahead_frames frames, and for levels_context() and the
+/// resampler behind the last of them.
 /// @param settings, levels are valid; samples are finite.
 /// @throws TransientError when LAME fails; PermanentError when it refuses the settings.
 [[nodiscard]] Mp3Piece encode_mp3_piece(const Mp3Settings& settings, const LevelSettings& levels,

@@ -1,6 +1,8 @@
 // Field by field, big-endian.
 #include "storage/xing_frame.h"
 
+#include "storage/mp3_format.h"
+
 #include <algorithm>
 #include <string_view>
 
@@ -8,9 +10,7 @@ namespace audiobookd::storage {
 namespace {
 
 constexpr int least_bitrate_kbps = 64; // whose frame has room for everything
-constexpr int bytes_per_kbps = 3;      // of a frame: 72 × 1000 / 24000
 constexpr std::size_t most_positions = 4096;
-constexpr std::size_t side_info_bytes = 9;
 
 class FrameWriter {
 public:
@@ -29,9 +29,6 @@ public:
 private:
   std::vector<std::byte> bytes_;
 };
-
-/// In a frame's header; from 64 kbit/s on.
-std::uint64_t bitrate_index(int kbps) { return static_cast<std::uint64_t>(8 + (kbps - least_bitrate_kbps) / 16); }
 
 /// Of LAME's header: how hard it tried, 0 … 100. Without VBR it counts as VBR quality 4.
 std::uint64_t quality_indicator(const XingInfo& info) {
@@ -77,19 +74,20 @@ std::array<std::uint8_t, 100> SeekTable::table_of_contents(std::size_t header_by
 }
 
 std::vector<std::byte> render_xing_frame(const XingInfo& info, const SeekTable& seek_table) {
+  const Mp3Format& format = mp3_format(info.sample_rate);
   const int frame_kbps = std::max(info.bitrate_kbps, least_bitrate_kbps);
-  const auto frame_bytes = static_cast<std::size_t>(bytes_per_kbps * frame_kbps);
+  const std::size_t num_bytes = frame_bytes(format, frame_kbps);
   const bool is_vbr = info.vbr_quality.has_value();
   FrameWriter frame;
-  // Sync, MPEG-2, layer III, no CRC; bit rate, 24 kHz; mono, original
-  frame.put(0xFFF304C4 | bitrate_index(frame_kbps) << 12, 4);
-  frame.put(0, side_info_bytes - 8);
-  frame.put(0, 8);
+  frame.put(format.header | bitrate_index(format, frame_kbps) << 12, 4);
+  for (std::size_t i = 0; i < format.side_info_bytes; ++i) {
+    frame.put(0, 1);
+  }
   frame.put(is_vbr ? "Xing" : "Info");
   frame.put(0x0F, 4); // frames, bytes, table of contents and quality follow
   frame.put(info.num_frames, 4);
-  frame.put(info.audio_bytes + frame_bytes, 4);
-  for (const std::uint8_t part : seek_table.table_of_contents(frame_bytes)) {
+  frame.put(info.audio_bytes + num_bytes, 4);
+  for (const std::uint8_t part : seek_table.table_of_contents(num_bytes)) {
     frame.put(part, 1);
   }
   frame.put(quality_indicator(info), 4);
@@ -98,13 +96,13 @@ std::vector<std::byte> render_xing_frame(const XingInfo& info, const SeekTable& 
   frame.put(static_cast<unsigned>(std::min((info.lowpass_hz + 50) / 100, 255)), 1);
   frame.put(0, 8); // peak and replay gains: not measured
   frame.put(0, 1); // encoding flags
-  frame.put(static_cast<unsigned>(info.bitrate_kbps), 1);
+  frame.put(static_cast<unsigned>(std::min(info.bitrate_kbps, 255)), 1);
   frame.put(static_cast<unsigned>(info.encoder_delay << 12 | info.encoder_padding), 3);
   frame.put(0, 4); // source rate and mode, gain, preset
-  frame.put(info.audio_bytes + frame_bytes, 4);
+  frame.put(info.audio_bytes + num_bytes, 4);
   frame.put(info.audio_crc, 2);
   frame.put(crc16(0, frame.bytes()), 2);
-  frame.bytes().resize(frame_bytes);
+  frame.bytes().resize(num_bytes);
   return frame.bytes();
 }
 

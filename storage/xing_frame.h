@@ -16,10 +16,11 @@ namespace audiobookd::storage {
 
 /// What the header says about the stream that follows it.
 struct XingInfo {
+  int sample_rate = 24'000;            ///< Hz
   std::uint32_t num_frames = 0;        ///< audio frames, this one not counted
   std::uint32_t audio_bytes = 0;       ///< their bytes
   std::uint16_t audio_crc = 0;         ///< crc16() over them
-  int bitrate_kbps = 0;                ///< of a CBR stream, as MPEG-2 layer III has it
+  int bitrate_kbps = 0;                ///< of a CBR stream
   std::optional<int> vbr_quality = {}; ///< of a VBR stream, LAME's 0 … 9
   int quality = 5;                     ///< LAME's effort, 0 … 9
   int lowpass_hz = 0;
@@ -42,9 +43,9 @@ private:
   std::vector<std::uint64_t> positions_; // of frames 0, stride_, 2 stride_, …: bytes before them
 };
 
-/// A whole frame (MPEG-2 layer III, 24 kHz, mono; at the bit rate of a CBR stream, but at least 64 kbit/s) with frame
-/// count, byte count, table of contents and the LAME extension; laid out as in "Mp3 Info Tag revision 1".
-/// Its size depends on the bit rate alone.
+/// A whole frame (mono; at the bit rate of a CBR stream, but at least 64 kbit/s) with frame count, byte count, table of
+/// contents and the LAME extension; laid out as in "Mp3 Info Tag revision 1". Its size depends on the sample rate and
+/// the bit rate alone. @throws PermanentError as mp3_format().
 [[nodiscard]] std::vector<std::byte> render_xing_frame(const XingInfo& info, const SeekTable& seek_table);
 
 } // namespace audiobookd::storage

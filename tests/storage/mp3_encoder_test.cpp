@@ -1,6 +1,7 @@
 // MP3 files that last exactly as long as what was encoded, read back by two independent decoders.
 #include "storage/errors.h"
 #include "storage/mp3_encoder.h"
+#include "storage/resampler.h"
 #include "storage/wav_file.h"
 #include "tests/storage/ffmpeg.h"
 #include "tests/storage/files.h"
@@ -306,6 +307,36 @@ TEST_F(Mp3EncoderTest, AnAbandonedEncoderLeavesThePoolToOthers) {
   EXPECT_TRUE(sink.text() == encode(cbr(64), sound));
 }
 
+TEST_F(Mp3EncoderTest, OtherSampleRatesLastAsLongAndSoundTheSame) {
+  const std::vector<float> sound = restless(2 * piece_samples + 60'001);
+  for (const int rate : {44'100, 48'000}) {
+    for (const Mp3Settings& settings :
+         {Mp3Settings{.sample_rate = rate, .bitrate_kbps = 128}, Mp3Settings{.sample_rate = rate, .vbr_quality = 2}}) {
+      const std::string mp3 = encode(settings, sound);
+      EXPECT_TRUE(encode(settings, sound, 777, 1) == mp3) << "whatever the threads";
+      const auto file = written(mp3);
+      const AudioClip clip = read_audio_file(file, 100);
+      EXPECT_EQ(clip.sample_rate, rate);
+      const auto expected = static_cast<std::size_t>(std::ceil(static_cast<double>(sound.size()) * rate / 24'000));
+      EXPECT_EQ(clip.samples.size(), expected);
+      const std::vector<float> decoded = tests::ffmpeg_samples(file);
+      ASSERT_EQ(decoded.size(), expected);
+      const std::vector<float> ideal = resample(sound, 24'000, rate);
+      EXPECT_GT(snr_db(ideal, decoded, 0, expected), 15);
+      // no click, no shift at any joint of pieces: as like the original there as everywhere
+      for (std::size_t at = 0; at + 4800 < expected; at += 4800) {
+        const std::vector<float> a(ideal.begin() + static_cast<std::ptrdiff_t>(at),
+                                   ideal.begin() + static_cast<std::ptrdiff_t>(at + 4800));
+        const std::vector<float> b(decoded.begin() + static_cast<std::ptrdiff_t>(at),
+                                   decoded.begin() + static_cast<std::ptrdiff_t>(at + 4800));
+        if (Levels::of(a, 0, a.size(), rate).rms_dbfs() > -50) {
+          ASSERT_GT(tests::correlation(a, b), 0.8) << at;
+        }
+      }
+    }
+  }
+}
+
 TEST_F(Mp3EncoderTest, WritesTheBitRateAskedFor) {
   const std::vector<float> sound = tests::voice_like(240'000);
   for (const int bitrate : {32, 64, 128}) {
@@ -318,8 +349,10 @@ TEST_F(Mp3EncoderTest, RefusesSettingsAndNamesTheValidOnes) {
   EXPECT_TRUE(
       throws_with<PermanentError>([] { check(cbr(192)); }, "valid: 8 16 24 32 40 48 56 64 80 96 112 128 144 160"));
   EXPECT_TRUE(throws_with<PermanentError>([] { check(cbr(0)); }, "bitrate_kbps 0"));
-  EXPECT_TRUE(
-      throws_with<PermanentError>([] { check({.sample_rate = 44100}); }, "44100 is not supported; valid: 24000"));
+  EXPECT_TRUE(throws_with<PermanentError>([] { check({.sample_rate = 22050}); },
+                                          "22050 is not supported; valid: 24000 44100 48000"));
+  EXPECT_TRUE(throws_with<PermanentError>([] { check({.sample_rate = 44100, .bitrate_kbps = 144}); },
+                                          "144 does not exist at 44100 Hz; valid: 32 40"));
   EXPECT_TRUE(throws_with<PermanentError>([] { check({.quality = 10}); }, "quality 10 is not in 0 … 9"));
   EXPECT_TRUE(throws_with<PermanentError>([] { check({.vbr_quality = -1}); }, "vbr_quality -1 is not in 0 … 9"));
 }
