@@ -86,6 +86,7 @@ void read_audio(ConfigSection section, AudioConfig& audio) {
   if (!std::regex_match(audio.voice, std::regex("[A-Za-z0-9_.-]{1,128}"))) {
     section.reject("voice", "a name: 1 to 128 of A-Z a-z 0-9 _ . -");
   }
+  section.read("sample_rate", audio.mp3.sample_rate, 1, int_max);
   section.read("bitrate_kbps", audio.mp3.bitrate_kbps, 1, int_max);
   section.read("quality", audio.mp3.quality, 0, 9);
   section.read("encoder_threads", audio.encoder_threads, 0, 1024);
@@ -155,8 +156,9 @@ std::string describe(const Config& config) {
       << "\nshort_minutes = " << queue.short_minutes << "\ndrain_seconds = " << queue.drain_seconds
       << "\nmax_wait_s = " << queue.max_wait_s << "\nended_retention_days = " << queue.ended_retention_days
       << "\nidempotency_days = " << queue.idempotency_days << "\nperiod_scale = " << queue.period_scale
-      << "\n\n[audio]\nvoice = " << quoted(audio.voice) << "\nbitrate_kbps = " << audio.mp3.bitrate_kbps
-      << "\nquality = " << audio.mp3.quality << "\nencoder_threads = " << audio.encoder_threads
+      << "\n\n[audio]\nvoice = " << quoted(audio.voice) << "\nsample_rate = " << audio.mp3.sample_rate
+      << "\nbitrate_kbps = " << audio.mp3.bitrate_kbps << "\nquality = " << audio.mp3.quality
+      << "\nencoder_threads = " << audio.encoder_threads
       << "\nloudness = { enabled = " << (audio.loudness ? "true" : "false")
       << ", lufs = " << audio.loudness.value_or(LoudnessTarget()).lufs
       << ", true_peak_dbtp = " << audio.loudness.value_or(LoudnessTarget()).true_peak_dbtp

@@ -72,7 +72,12 @@ void describe_render(CLI::App& render, CommandLine& line) {
       ->capture_default_str();
   render.add_option("--cache", line.render.chunk_store,
                     "Folder for rendered audio (default: $XDG_CACHE_HOME/audiobookd/chunks)");
-  render.add_option("--bitrate", line.render.mp3.bitrate_kbps, "Constant kbit/s, 8 to 160")->capture_default_str();
+  render
+      .add_option("--bitrate", line.render.mp3.bitrate_kbps,
+                  "Constant kbit/s, 8 to 160; at 44100 and 48000 Hz 32 to 320")
+      ->capture_default_str();
+  render.add_option("--sample-rate", line.render.mp3.sample_rate, "Of the MP3: 24000, 44100 or 48000 Hz")
+      ->capture_default_str();
   render.add_option_function<std::string>(
       "--loudness", [&line](const std::string& text) { line.render.loudness = parse_loudness(text); },
       "LUFS to bring the book to, or off (default: -19)");

@@ -58,6 +58,7 @@ jobs::Pauses merge(const jobs::JobPauses& wanted, const jobs::Pauses& fallback) 
 }
 
 storage::Mp3Settings merge(const jobs::JobFormat& wanted, storage::Mp3Settings settings) {
+  settings.sample_rate = wanted.sample_rate.value_or(settings.sample_rate);
   if (wanted.bitrate_kbps) {
     settings.bitrate_kbps = *wanted.bitrate_kbps;
     settings.vbr_quality.reset();

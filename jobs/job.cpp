@@ -3,8 +3,8 @@
 
 #include "jobs/json_fields.h"
 
-#include <algorithm>
 #include <array>
+#include <set>
 #include <sstream>
 
 namespace audiobookd::jobs {
@@ -111,22 +111,41 @@ void read_params(const JsonFields& fields, JobParams& params) {
   params.seed = inner->unsigned_integer("seed").value_or(params.seed);
 }
 
+/// Of MP3 with a constant bit rate, kbit/s: at 24 kHz, and at 44.1 and 48 kHz.
+const std::set<int> rates_at_24_khz = {8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160};
+const std::set<int> rates_at_48_khz = {32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320};
+
+/// @param sample_rate nothing: the worker's, which is not known here.
+void check_bitrate(const JsonFields& fields, int bitrate_kbps, std::optional<int> sample_rate) {
+  std::set<int> rates = sample_rate && *sample_rate != 24'000 ? rates_at_48_khz : rates_at_24_khz;
+  if (!sample_rate)
+    rates.insert(rates_at_48_khz.begin(), rates_at_48_khz.end());
+  if (rates.contains(bitrate_kbps))
+    return;
+  std::string valid;
+  for (const int rate : rates)
+    valid += (valid.empty() ? "" : ", ") + std::to_string(rate);
+  fields.fail("bitrate_kbps", std::to_string(bitrate_kbps) + " is not a bit rate of MP3" +
+                                  (sample_rate ? " at " + std::to_string(*sample_rate) + " Hz" : "") +
+                                  "; expected one of " + valid);
+}
+
 void read_format(const JsonFields& fields, JobFormat& format) {
-  constexpr std::array rates = {8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160};
   const auto inner = fields.object("format", {"codec", "bitrate_kbps", "vbr_quality", "sample_rate", "preset"});
   if (!inner)
     return;
   inner->choice("codec", {"mp3"});
-  format.bitrate_kbps = inner->integer("bitrate_kbps", {8, 160});
+  format.sample_rate = inner->integer("sample_rate", {24'000, 48'000});
+  if (format.sample_rate && *format.sample_rate != 24'000 && *format.sample_rate != 44'100 &&
+      *format.sample_rate != 48'000)
+    inner->fail("sample_rate", std::to_string(*format.sample_rate) + "; expected one of 24000, 44100, 48000");
+  format.bitrate_kbps = inner->integer("bitrate_kbps", {8, 320});
   format.vbr_quality = inner->integer("vbr_quality", {0, 9});
-  inner->not_supported("sample_rate");
-  inner->not_supported("preset");
   if (format.bitrate_kbps && format.vbr_quality)
     inner->fail("bitrate_kbps, vbr_quality", "both are given; expected at most one of them");
-  if (format.bitrate_kbps && std::find(rates.begin(), rates.end(), *format.bitrate_kbps) == rates.end())
-    inner->fail("bitrate_kbps", std::to_string(*format.bitrate_kbps) +
-                                    " is not a bit rate of MP3 at 24 kHz; expected one of 8, 16, 24, 32, 40, 48, 56, "
-                                    "64, 80, 96, 112, 128, 144, 160");
+  if (format.bitrate_kbps)
+    check_bitrate(*inner, *format.bitrate_kbps, format.sample_rate);
+  inner->not_supported("preset");
 }
 
 void read_pauses(const JsonFields& fields, JobPauses& pauses) {

@@ -67,10 +67,12 @@ struct JobParams {
   std::uint64_t seed = 0;
 };
 
-/// The MP3 to make. At most one of the two is set; none: the daemon's default.
+/// The MP3 to make: at most one of the bit rates. What is absent is the daemon's default.
 struct JobFormat {
-  std::optional<int> bitrate_kbps; ///< constant bit rate; one of MPEG-2 layer III's, 8 to 160
-  std::optional<int> vbr_quality;  ///< LAME's -V, 0 (best) to 9
+  std::optional<int> sample_rate; ///< Hz: 24000, 44100 or 48000
+  std::optional<int>
+      bitrate_kbps; ///< constant bit rate: 8 to 160 at 24 kHz, else 32 to 320, and among those of layer III
+  std::optional<int> vbr_quality; ///< LAME's -V, 0 (best) to 9
 };
 
 /// Silence after an utterance, by what follows it. An absent value is the daemon's default. [0, 10000] ms each.

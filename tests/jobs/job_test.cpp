@@ -46,7 +46,7 @@ TEST(Job, EveryFieldIsRead) {
   const Job job = parse(R"({"v":1,"id":"war-and_peace.1","text":"Well, Prince.","output":"b/war.mp3",
     "if_exists":"replace","class":"interactive","title":"War and Peace","author":"Leo Tolstoy","language":"en-GB","voice":"narrator",
     "model":"chatterbox","params":{"exaggeration":0.25,"cfg_weight":0,"temperature":1,"repetition_penalty":1.5,
-    "min_p":0.125,"top_k":40,"top_p":0.5,"cfm_steps":5,"seed":18446744073709551615},"format":{"codec":"mp3","bitrate_kbps":64},
+    "min_p":0.125,"top_k":40,"top_p":0.5,"cfm_steps":5,"seed":18446744073709551615},"format":{"codec":"mp3","sample_rate":44100,"bitrate_kbps":64},
     "split":"single","pauses":{"sentence_ms":1,"paragraph_ms":2,"scene_ms":3,"chapter_ms":4},"max_attempts":7,
     "not_before":1700000000,"idempotency_key":"order-1"})");
   EXPECT_EQ(job.id, "war-and_peace.1");
@@ -69,6 +69,7 @@ TEST(Job, EveryFieldIsRead) {
   EXPECT_EQ(job.params.top_p, 0.5f);
   EXPECT_EQ(job.params.cfm_steps, 5);
   EXPECT_EQ(job.params.seed, 18446744073709551615u);
+  EXPECT_EQ(job.format.sample_rate, 44'100);
   EXPECT_EQ(job.format.bitrate_kbps, 64);
   EXPECT_EQ(job.pauses.sentence_ms, 1);
   EXPECT_EQ(job.pauses.paragraph_ms, 2);
@@ -141,7 +142,10 @@ TEST(Job, EveryMistakeIsNamed) {
       {with(R"("format":{"bitrate_kbps":64,"vbr_quality":2})"), {"bitrate_kbps", "vbr_quality", "both"}},
       {with(R"("format":{"vbr_quality":10})"), {"format.vbr_quality", "10", "[0, 9]"}},
       {with(R"("format":{"preset":"acx"})"), {"format.preset", "not support"}},
-      {with(R"("format":{"sample_rate":44100})"), {"format.sample_rate", "not support"}},
+      {with(R"("format":{"sample_rate":44000})"), {"format.sample_rate", "44000", "24000, 44100, 48000"}},
+      {with(R"("format":{"sample_rate":44100,"bitrate_kbps":144})"),
+       {"format.bitrate_kbps", "144", "44100 Hz", "128, 160"}},
+      {with(R"("format":{"sample_rate":24000,"bitrate_kbps":192})"), {"format.bitrate_kbps", "192", "24000 Hz"}},
       {with(R"("split":"chapters")"), {"split", "chapters", "single"}},
       {with(R"("chapters":[])"), {"chapters", "not support"}},
       {with(R"("cover":"c.jpg")"), {"cover", "not support"}},
