@@ -1,6 +1,10 @@
 // Turns a document into pieces and utterances. Pure; any thread.
 #include "daemon/book.h"
 
+#include "jobs/document/chapter_selection.h"
+
+#include <algorithm>
+#include <cctype>
 #include <unordered_map>
 #include <utility>
 
@@ -26,18 +30,18 @@ engine::Utterance make_utterance(const jobs::Chunk& chunk, const BookOptions& op
   return utterance;
 }
 
-std::vector<std::string> title_chapters(const jobs::Document& document) {
-  std::vector<std::string> titles;
-  for (const jobs::Chapter& chapter : document.chapters) {
-    if (!chapter.title.empty()) {
-      titles.push_back(chapter.title);
-    } else if (titles.empty() && !document.title.empty()) {
-      titles.push_back(document.title);
-    } else {
-      titles.push_back("Chapter " + std::to_string(titles.size() + 1));
-    }
+/// "en" of "en-GB", lower-cased.
+std::string primary_language(const std::string& tag) {
+  std::string language = tag.substr(0, tag.find_first_of("-_"));
+  std::ranges::transform(language, language.begin(), [](unsigned char c) { return std::tolower(c); });
+  return language;
+}
+
+void warn_of_language(const jobs::Document& document, const std::string& spoken, Book& book) {
+  if (!document.language.empty() && primary_language(document.language) != primary_language(spoken)) {
+    book.warnings.push_back("the document says that its language is \"" + document.language + "\"; it is read as \"" +
+                            spoken + "\"");
   }
-  return titles;
 }
 
 /// Marks the pieces that are heard in the first half minute; the others are done before these have been heard.
@@ -76,7 +80,13 @@ Book plan_book(const jobs::Document& document, const BookOptions& options, const
   book.title = document.title;
   book.author = document.author;
   book.warnings = document.warnings;
-  book.chapter_titles = title_chapters(document);
+  book.series = document.series;
+  book.series_index = document.series_index;
+  book.cover = document.cover;
+  warn_of_language(document, options.language, book);
+  for (std::size_t index = 0; index < document.chapters.size(); ++index) {
+    book.chapter_titles.push_back(jobs::chapter_title(document, index));
+  }
   std::unordered_map<std::string, std::size_t> piece_of_key;
   for (const jobs::Chunk& chunk : jobs::chunk_document(document, chunker)) {
     engine::Utterance utterance = make_utterance(chunk, options, renderer);

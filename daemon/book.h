@@ -10,6 +10,7 @@
 #include "jobs/job.h"
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,9 @@ struct PlannedUtterance {
 struct Book {
   std::string title;  ///< of the document, may be empty
   std::string author; ///< of the document, may be empty
+  std::string series; ///< of the document, may be empty
+  std::string series_index;
+  std::optional<jobs::Cover> cover; ///< of the document
   std::vector<std::string> chapter_titles;
   std::vector<Piece> pieces; ///< distinct chunk keys, in order of first appearance
   std::vector<PlannedUtterance> utterances;
@@ -48,9 +52,9 @@ struct Book {
   std::vector<std::string> warnings;
 };
 
-/// Cuts @p document into utterances and names their audio. Every chapter gets a title: its own, the document's for an
-/// untitled beginning, else "Chapter N". When somebody waits, the first sentence is an utterance of its own and the
-/// first half minute is urgent.
+/// Cuts @p document into utterances and names their audio. Every chapter gets its chapter_title(). A document that says
+/// it is in another language than it will be read in gets a warning. When somebody waits, the first sentence is an
+/// utterance of its own and the first half minute is urgent.
 /// @throws std::invalid_argument naming a voice that is not loaded.
 [[nodiscard]] Book plan_book(const jobs::Document& document, const BookOptions& options, const Renderer& renderer);
 

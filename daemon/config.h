@@ -5,6 +5,7 @@
 
 #include "daemon/book_renderer.h"
 #include "daemon/config_error.h"
+#include "daemon/estimate_config.h"
 #include "daemon/redis_config.h"
 #include "engine/engine.h"
 #include "jobs/chunker.h"
@@ -53,6 +54,7 @@ struct Config {
   engine::EngineOptions engine; ///< empty checkpoint: the embedded voice; device: see is_device_list()
   QueueConfig queue;
   AudioConfig audio;
+  EstimateConfig estimate;
   std::string log_level = "info"; ///< as spdlog calls them
 };
 

@@ -11,6 +11,7 @@
 #include "daemon/renderer_group.h"
 #include "daemon/signals.h"
 #include "daemon/voice_folder.h"
+#include "jobs/document/chapter_selection.h"
 #include "jobs/redis_queue.h"
 #include "storage/local_storage.h"
 
@@ -52,8 +53,17 @@ std::optional<daemon::LoudnessTarget> parse_loudness(const std::string& text) {
 }
 
 void describe_render(CLI::App& render, CommandLine& line) {
-  render.add_option("book", line.render.input, "The text to read (.txt)")->required();
+  render.add_option("book", line.render.input, "What to read: .txt, .md, .html, .epub or .docx")->required();
   render.add_option("-o,--output", line.render.output, "The MP3 to write")->required();
+  render.add_option("--only", line.render.only, "Chapters to read, like 1-3,7 (audiobookctl chapters lists them)")
+      ->check([](const std::string& text) {
+        try {
+          (void)jobs::parse_chapter_ranges(text);
+          return std::string();
+        } catch (const std::invalid_argument& error) {
+          return std::string(error.what());
+        }
+      });
   render.add_option("--model", line.engine.checkpoint, "Checkpoint folder (default: the embedded voice)");
   render
       .add_option("--voice", line.render.book.voice,

@@ -5,6 +5,7 @@
 #include "daemon/errors.h"
 #include "daemon/progress_bar.h"
 #include "daemon/voice_folder.h"
+#include "jobs/document/chapter_selection.h"
 #include "storage/local_storage.h"
 #include "storage/publisher.h"
 
@@ -48,8 +49,9 @@ jobs::Document read_document(const RenderOptions& options) {
   }
   const auto absolute = std::filesystem::weakly_canonical(options.input); // a person may link to where he likes
   const storage::LocalStorage storage({.input = absolute.parent_path(), .output = absolute.parent_path()});
-  return jobs::parse_document(storage.read_input(absolute.filename().string(), limits.max_bytes), options.input,
-                              limits);
+  const std::string bytes =
+      storage.read_input(absolute.filename().string(), jobs::max_file_bytes(options.input, limits));
+  return jobs::parse_document(bytes, options.input, limits);
 }
 
 void check_output(const RenderOptions& options) {
@@ -65,6 +67,9 @@ std::string claim_name(const std::filesystem::path& output) {
 BookRequest make_request(const RenderOptions& options, jobs::Document document) {
   BookRequest request;
   request.document = std::move(document);
+  if (!options.only.empty()) {
+    jobs::select_chapters(request.document, jobs::parse_chapter_ranges(options.only));
+  }
   request.options = options.book;
   request.mp3 = options.mp3;
   request.loudness = options.loudness;

@@ -21,6 +21,7 @@ namespace audiobookd::daemon {
 struct RenderOptions {
   std::filesystem::path input;
   std::optional<std::string> text; ///< read instead of the input
+  std::string only;                ///< chapters, as parse_chapter_ranges() reads them; empty: all
   std::filesystem::path output;
   std::filesystem::path chunk_store;
   std::filesystem::path voices; ///< folder of the voices that people added; empty: none

@@ -186,7 +186,8 @@ jobs::Document RenderJob::read_document() const {
   if (job.text) {
     return jobs::parse_document(*job.text, "text.txt", limits);
   }
-  return jobs::parse_document(with_.storage.read_input(job.input, limits.max_bytes), job.input, limits);
+  const std::string bytes = with_.storage.read_input(job.input, jobs::max_file_bytes(job.input, limits));
+  return jobs::parse_document(bytes, job.input, limits);
 }
 
 /// What is said is what makes it long: neither pauses nor what the chunk store has already are counted.
@@ -211,6 +212,7 @@ BookRequest RenderJob::make_request() const {
   const jobs::Job& job = claimed_.job;
   BookRequest request;
   request.document = read_document();
+  jobs::select_chapters(request.document, job.chapters);
   check_length(request.document);
   request.options = {.language = job.language,
                      .params = job.params,

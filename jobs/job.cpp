@@ -158,6 +158,17 @@ void read_pauses(const JsonFields& fields, JobPauses& pauses) {
   pauses.chapter_ms = inner->integer("chapter_ms", pause_range_ms);
 }
 
+void read_chapters(const JsonFields& fields, Job& job) {
+  const auto chapters = fields.text("chapters", max_name_bytes);
+  if (!chapters)
+    return;
+  try {
+    job.chapters = parse_chapter_ranges(*chapters);
+  } catch (const std::invalid_argument& error) {
+    fields.fail("chapters", error.what());
+  }
+}
+
 void read_scheduling(const JsonFields& fields, Job& job) {
   constexpr std::array classes = {JobClass::book, JobClass::interactive};
   if (const auto index = fields.choice("class", {"book", "interactive"}))
@@ -200,7 +211,7 @@ Job read_job(const nlohmann::json& object, std::string_view entry_id) {
   read_params(fields, job.params);
   read_format(fields, job.format);
   fields.choice("split", {"single"});
-  fields.not_supported("chapters");
+  read_chapters(fields, job);
   read_pauses(fields, job.pauses);
   read_scheduling(fields, job);
   fields.not_supported("metadata");

@@ -3,12 +3,15 @@
 // Plain values and a pure function: any thread.
 #pragma once
 
+#include "jobs/document/chapter_selection.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace audiobookd::jobs {
 
@@ -100,6 +103,7 @@ struct Job {
   std::string model;           ///< empty: whatever the daemon has loaded
   JobParams params;
   JobFormat format;
+  std::vector<ChapterRange> chapters; ///< to read; empty: all
   JobPauses pauses;
   JobClass job_class = JobClass::book;
   int max_attempts = 3;                     ///< [1, 100]

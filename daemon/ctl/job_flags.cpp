@@ -45,6 +45,7 @@ const std::vector<JobFlag>& all_flags() {
       {"--sample-rate", "format.sample_rate", true, "24000, 44100 or 48000 Hz"},
       {"--vbr-quality", "format.vbr_quality", true, "Variable bit rate instead, 0 (best) to 9"},
       {"--split", "split", false, "single"},
+      {"--chapters", "chapters", false, "Only these, like 1-3,7; as audiobookctl chapters counts them"},
       {"--sentence-ms", "pauses.sentence_ms", true, "Silence after a sentence, 0 to 10000"},
       {"--paragraph-ms", "pauses.paragraph_ms", true, "Silence after a paragraph"},
       {"--scene-ms", "pauses.scene_ms", true, "Silence after a scene"},

@@ -1,6 +1,7 @@
 // The program audiobookctl: what people do beside the running daemon. How it ends: exit_status.h.
 //
 // It answers at once because it carries nothing of the engine: `voice` is done by a program beside it.
+#include "daemon/ctl/chapters_command.h"
 #include "daemon/ctl/completion.h"
 #include "daemon/ctl/exit_status.h"
 #include "daemon/ctl/queue_commands.h"
@@ -38,12 +39,16 @@ std::size_t columns_of_output() {
 }
 
 ExitStatus run(int argc, char** argv) {
-  CLI::App app{"Adds jobs to the queue of audiobookd, shows and steers them, and looks after voices.", "audiobookctl"};
+  CLI::App app{"Adds jobs to the queue of audiobookd, shows and steers them, lists the chapters of books, and looks "
+               "after voices.",
+               "audiobookctl"};
   app.set_version_flag("--version", "audiobookctl " AUDIOBOOKD_VERSION);
   app.footer(std::string(daemon::queue_address_help) + "\n\n" + daemon::exit_status_help);
   app.require_subcommand(1);
   daemon::QueueCommands queue({std::cin, std::cout, std::cerr, columns_of_output()});
   queue.describe(app);
+  daemon::ChaptersCommand chapters(std::cout, columns_of_output());
+  chapters.describe(app);
   daemon::VoiceCommandLine voice;
   voice.describe(app);
   std::string shell;
@@ -55,6 +60,9 @@ ExitStatus run(int argc, char** argv) {
     return app.exit(error) == 0 ? ExitStatus::done : ExitStatus::wrong_usage;
   }
   if (const auto status = queue.run()) {
+    return *status;
+  }
+  if (const auto status = chapters.run()) {
     return *status;
   }
   if (completion.parsed()) {

@@ -1,6 +1,8 @@
 // Plain text to a document: distributes its paragraphs over chapters. Pure functions: any thread.
 #include "jobs/document/text_document.h"
 
+#include "jobs/document/chapter_builder.h"
+#include "jobs/document/gutenberg.h"
 #include "jobs/document/paragraph_reader.h"
 #include "jobs/document/text_encoding.h"
 
@@ -16,7 +18,6 @@ using TextParagraphs = std::span<TextParagraph>;
 bool is_heading(const TextParagraph& p) { return p.paragraph.kind == ParagraphKind::heading; }
 bool is_numbered(const TextParagraph& p) { return p.is_numbered; }
 bool is_unnumbered_heading(const TextParagraph& p) { return is_heading(p) && !is_numbered(p); }
-bool is_scene_break(const Paragraph& p) { return p.kind == ParagraphKind::scene_break; }
 
 /// The longest part from the beginning of @p paragraphs that fulfils @p condition everywhere.
 template <typename Condition>
@@ -66,18 +67,6 @@ void fill_chapters(Document& document, TextParagraphs rest) {
   }
 }
 
-/// Drops scene breaks that do not stand between two body paragraphs or a body paragraph and a heading.
-void drop_idle_scene_breaks(std::vector<Paragraph>& paragraphs) {
-  const auto is_idle = [](const Paragraph& before, const Paragraph& p) {
-    return is_scene_break(p) && before.kind != ParagraphKind::body;
-  };
-  paragraphs.erase(paragraphs.begin(), std::find_if_not(paragraphs.begin(), paragraphs.end(), is_scene_break));
-  paragraphs.erase(std::unique(paragraphs.begin(), paragraphs.end(), is_idle), paragraphs.end());
-  if (!paragraphs.empty() && is_scene_break(paragraphs.back())) {
-    paragraphs.pop_back();
-  }
-}
-
 } // namespace
 
 Document parse_text(std::string_view bytes, std::string_view name, const DocumentLimits& limits) {
@@ -86,16 +75,14 @@ Document parse_text(std::string_view bytes, std::string_view name, const Documen
                         std::to_string(limits.max_bytes));
   }
   DecodedText decoded = decode_text(bytes, name);
-  std::vector<TextParagraph> paragraphs = read_paragraphs(decoded.text);
+  const GutenbergText text = without_gutenberg_licence(decoded.text);
+  std::vector<TextParagraph> paragraphs = read_paragraphs(text.body);
   Document document;
   fill_chapters(document, paragraphs);
-  for (Chapter& chapter : document.chapters) {
-    drop_idle_scene_breaks(chapter.paragraphs);
-  }
-  std::erase_if(document.chapters, [](const Chapter& chapter) { return chapter.paragraphs.empty(); });
-  if (document.chapters.empty()) {
-    throw DocumentError(std::string(name) + ": nothing to read aloud in " + std::to_string(bytes.size()) + " bytes");
-  }
+  document.title = text.title.empty() ? document.title : text.title;
+  document.author = text.author;
+  document.language = text.language;
+  finish_chapters(document, name, bytes.size());
   if (!decoded.warning.empty()) {
     document.warnings.push_back(std::move(decoded.warning));
   }

@@ -20,6 +20,7 @@ namespace audiobookd::jobs {
 ///   Numbered headings begin chapters; other headings begin chapters only in texts without numbered ones. Headings in a
 ///   row belong to one chapter, and its title is theirs, joined by ": ". Unnumbered headings in front of everything are
 ///   the title of the document if numbered ones follow; they are read aloud but no part of a chapter's title.
+/// - The licence around a text of Project Gutenberg is left out; title, author and language are taken from it.
 /// - Scene breaks at the edges of a chapter and repeated ones are dropped.
 ///
 /// @param name the document in error messages, for example its path.

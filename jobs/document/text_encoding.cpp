@@ -132,6 +132,8 @@ std::string decode_utf16(std::string_view bytes, bool big_endian, std::string_vi
   return builder.take();
 }
 
+constexpr char32_t undefined = 0xfffd;
+
 /// What Windows-1252 puts where Latin-1 has control characters, 0x80 to 0x9F; 0: undefined.
 constexpr std::array<char16_t, 32> windows_1252_specials = {
     0x20ac, 0,      0x201a, 0x0192, 0x201e, 0x2026, 0x2020, 0x2021, 0x02c6, 0x2030, 0x0160,
@@ -141,12 +143,9 @@ constexpr std::array<char16_t, 32> windows_1252_specials = {
 std::string decode_windows_1252(std::string_view bytes, std::string_view name) {
   TextBuilder builder(name, bytes.size() + bytes.size() / 8);
   for (std::size_t offset = 0; offset < bytes.size(); ++offset) {
-    std::uint32_t code_point = static_cast<std::uint8_t>(bytes[offset]);
-    if (code_point >= 0x80 && code_point < 0xa0) {
-      code_point = windows_1252_specials[code_point - 0x80];
-    }
-    if (code_point == 0 && bytes[offset] != 0) {
-      const auto byte = static_cast<std::uint8_t>(bytes[offset]);
+    const auto byte = static_cast<std::uint8_t>(bytes[offset]);
+    const char32_t code_point = from_windows_1252(byte);
+    if (code_point == undefined) {
       refuse(name, offset, "byte " + hexadecimal("0x%02X", byte) + ", neither UTF-8 nor Windows-1252,");
     }
     builder.append(code_point, offset);
@@ -155,6 +154,14 @@ std::string decode_windows_1252(std::string_view bytes, std::string_view name) {
 }
 
 } // namespace
+
+char32_t from_windows_1252(std::uint8_t byte) noexcept {
+  if (byte < 0x80 || byte >= 0xa0) {
+    return byte;
+  }
+  const char16_t special = windows_1252_specials[byte - 0x80U];
+  return special == 0 ? undefined : special;
+}
 
 DecodedText decode_text(std::string_view bytes, std::string_view name) {
   if (bytes.starts_with("\xff\xfe") || bytes.starts_with("\xfe\xff")) {

@@ -3,6 +3,7 @@
 // A pure function: any thread.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -20,5 +21,8 @@ struct DecodedText {
 /// @throws DocumentError naming the offset (in bytes) of what cannot be text: NUL and other control characters, a
 /// damaged UTF-8 or UTF-16 sequence, a byte that Windows-1252 does not define.
 DecodedText decode_text(std::string_view bytes, std::string_view name);
+
+/// The code point of @p byte in Windows-1252; U+FFFD for one of the five that it does not define.
+[[nodiscard]] char32_t from_windows_1252(std::uint8_t byte) noexcept;
 
 } // namespace audiobookd::jobs

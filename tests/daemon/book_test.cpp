@@ -273,6 +273,27 @@ TEST_F(BookTest, WhoeverWaitsHearsTheFirstSentenceAloneAndTheFirstHalfMinuteIsUr
   EXPECT_LT(urgent_tokens, 750 + 390);
 }
 
+TEST_F(BookTest, ABookCarriesWhatItsDocumentSaysOfIt) {
+  jobs::Document document =
+      jobs::parse_document("---\ntitle: T\nauthor: A\nseries: S\nseries_index: 2\nlang: de\n---\nx y\n\n"
+                           "# One\n\nz\n",
+                           "book.md");
+  document.cover = jobs::Cover{.bytes = "picture", .media_type = "image/png", .width = 3, .height = 5};
+  const testing::FakeRenderer renderer;
+  const Book book = plan_book(document, {}, renderer);
+  EXPECT_EQ(book.title, "T");
+  EXPECT_EQ(book.author, "A");
+  EXPECT_EQ(book.series, "S");
+  EXPECT_EQ(book.series_index, "2");
+  ASSERT_TRUE(book.cover);
+  EXPECT_EQ(book.cover->bytes, "picture");
+  EXPECT_EQ(book.chapter_titles, (std::vector<std::string>{"T", "One"}));
+  ASSERT_EQ(book.warnings.size(), 1u);
+  EXPECT_EQ(book.warnings[0], "the document says that its language is \"de\"; it is read as \"en\"");
+  document.language = "EN-gb";
+  EXPECT_TRUE(plan_book(document, {}, renderer).warnings.empty());
+}
+
 TEST_F(BookTest, TheReportIsJsonWithEverythingPeopleAskFor) {
   const auto json = nlohmann::json::parse(render("a", request()).report.to_json());
   EXPECT_EQ(json.at("utterances").get<int>(), json.at("rendered").get<int>() + json.at("reused").get<int>());

@@ -47,6 +47,23 @@ TEST_F(RenderCommandTest, ASecondRunReusesEverythingAndGivesTheSameBytes) {
   EXPECT_TRUE(testing::read_file(options_.output) == bytes);
 }
 
+TEST_F(RenderCommandTest, OnlyTheChosenChaptersAreRead) {
+  options_.input =
+      folder_.write("tale.md", "# One\n\nAlpha beta.\n\n# Two\n\nGamma delta epsilon.\n\n# Three\n\nZeta.\n");
+  options_.only = "2-3";
+  const BookReport report = render();
+  EXPECT_EQ(report.chapters, 2u);
+  EXPECT_EQ(report.words, 6u);
+  options_.replace = true;
+  options_.only = "2-4";
+  try {
+    render();
+    FAIL() << "there is no fourth chapter";
+  } catch (const jobs::DocumentError& error) {
+    EXPECT_STREQ(error.what(), "chapters: 4 does not exist, the book has 3 chapters");
+  }
+}
+
 TEST_F(RenderCommandTest, AnOutputThatExistsIsAnErrorThatNamesForce) {
   folder_.write("book.mp3", "precious");
   try {

@@ -97,6 +97,22 @@ protected:
   EngineThread engine_{renderer_, pool_, [] {}};
 };
 
+TEST_F(RenderJobTest, OnlyTheChaptersThatTheJobNamesAreRead) {
+  folder_.write("files/tale.md", "# One\n\nAlpha beta.\n\n# Two\n\nGamma delta epsilon.\n\n# Three\n\nZeta.\n");
+  jobs::Job wanted = job();
+  wanted.input = "tale.md";
+  wanted.chapters = jobs::parse_chapter_ranges("2-3");
+  const auto record = run(wanted);
+  EXPECT_EQ(record.state, "done") << record.error;
+  EXPECT_EQ(nlohmann::json::parse(record.result)["chapters"], 2);
+  wanted.id = "more";
+  wanted.output = "out/more.mp3";
+  wanted.chapters = jobs::parse_chapter_ranges("4");
+  const auto refused = run(wanted);
+  EXPECT_EQ(refused.state, "dead");
+  EXPECT_EQ(refused.error, "chapters: 4 does not exist, the book has 3 chapters");
+}
+
 TEST_F(RenderJobTest, AJobIsPublishedAndCompletedWithItsResult) {
   const auto record = run(job());
   ASSERT_EQ(record.state, "done") << record.error;

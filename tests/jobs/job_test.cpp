@@ -47,7 +47,7 @@ TEST(Job, EveryFieldIsRead) {
     "if_exists":"replace","class":"interactive","title":"War and Peace","author":"Leo Tolstoy","language":"en-GB","voice":"narrator",
     "model":"chatterbox","params":{"exaggeration":0.25,"cfg_weight":0,"temperature":1,"repetition_penalty":1.5,
     "min_p":0.125,"top_k":40,"top_p":0.5,"cfm_steps":5,"seed":18446744073709551615},"format":{"codec":"mp3","sample_rate":44100,"bitrate_kbps":64},
-    "split":"single","pauses":{"sentence_ms":1,"paragraph_ms":2,"scene_ms":3,"chapter_ms":4},"max_attempts":7,
+    "split":"single","chapters":"1-3,7","pauses":{"sentence_ms":1,"paragraph_ms":2,"scene_ms":3,"chapter_ms":4},"max_attempts":7,
     "not_before":1700000000,"idempotency_key":"order-1"})");
   EXPECT_EQ(job.id, "war-and_peace.1");
   EXPECT_EQ(job.text, "Well, Prince.");
@@ -71,6 +71,7 @@ TEST(Job, EveryFieldIsRead) {
   EXPECT_EQ(job.params.seed, 18446744073709551615u);
   EXPECT_EQ(job.format.sample_rate, 44'100);
   EXPECT_EQ(job.format.bitrate_kbps, 64);
+  EXPECT_EQ(job.chapters, (std::vector<ChapterRange>{{1, 3}, {7, 7}}));
   EXPECT_EQ(job.pauses.sentence_ms, 1);
   EXPECT_EQ(job.pauses.paragraph_ms, 2);
   EXPECT_EQ(job.pauses.scene_ms, 3);
@@ -147,7 +148,9 @@ TEST(Job, EveryMistakeIsNamed) {
        {"format.bitrate_kbps", "144", "44100 Hz", "128, 160"}},
       {with(R"("format":{"sample_rate":24000,"bitrate_kbps":192})"), {"format.bitrate_kbps", "192", "24000 Hz"}},
       {with(R"("split":"chapters")"), {"split", "chapters", "single"}},
-      {with(R"("chapters":[])"), {"chapters", "not support"}},
+      {with(R"("chapters":[])"), {"chapters", "expected a string"}},
+      {with(R"("chapters":"3-1")"), {"chapters", "3-1", "ends before it begins"}},
+      {with(R"("chapters":"all")"), {"chapters", "all", "1-3,7"}},
       {with(R"("cover":"c.jpg")"), {"cover", "not support"}},
       {with(R"("metadata":{})"), {"metadata", "not support"}},
       {with(R"("pauses":{"scene_ms":-1})"), {"pauses.scene_ms", "-1"}},

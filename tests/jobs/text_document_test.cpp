@@ -244,22 +244,63 @@ TEST(TextDocument, TheSizeLimitIsInBytesAndInclusive) {
   EXPECT_EQ(refusal("123456", "book.txt", {.max_bytes = 5}), "book.txt: 6 bytes, more than the limit of 5");
 }
 
-TEST(ParseDocument, TheExtensionChoosesTheParser) {
-  EXPECT_EQ(refusal("Hello.", "a/b.TXT"), "");
-  EXPECT_EQ(refusal("Hello.", "a/b.epub"),
-            "a/b.epub: documents of type \".epub\" are not supported; this version reads plain text (.txt)");
-  EXPECT_EQ(refusal("# Hello", "b.md"),
-            "b.md: documents of type \".md\" are not supported; this version reads plain text (.txt)");
-  EXPECT_EQ(refusal("Hello.", "b"),
-            "b: documents of type \"\" are not supported; this version reads plain text (.txt)");
+TEST(TextDocument, TheLicenceOfProjectGutenbergIsLeftOut) {
+  const Document document =
+      parse_text("The Project Gutenberg eBook of A Tale\n\nTitle: A Tale\n\nAuthor: Ann Author\n\n"
+                 "Language: English\n\n*** START OF THE PROJECT GUTENBERG EBOOK A\nTALE ***\n\nOnce.\n\n"
+                 "*** END OF THE PROJECT GUTENBERG EBOOK A TALE ***\n\nMuch licence.\n",
+                 "pg.txt");
+  EXPECT_EQ(outline(document), "Once.\n");
+  EXPECT_EQ(document.title, "A Tale");
+  EXPECT_EQ(document.author, "Ann Author");
+  EXPECT_EQ(document.language, "en");
+  EXPECT_EQ(outline("Before *** START OF THE PROJECT GUTENBERG EBOOK X ***\n\nafter"),
+            "Before *** START OF THE PROJECT GUTENBERG EBOOK X ***\nafter\n")
+      << "only on a line of its own";
 }
 
-TEST(ParseDocument, OtherFormatsUnderTheNameOfTextAreNamed) {
-  EXPECT_EQ(refusal("%PDF-1.7\n..."), "book.txt: its content is a PDF; this version reads plain text (.txt)");
-  EXPECT_EQ(refusal("PK\x03\x04..."),
-            "book.txt: its content is a ZIP archive (EPUB, docx or ODT); this version reads plain text (.txt)");
-  EXPECT_EQ(refusal("<!DOCTYPE html><p>Hello"),
-            "book.txt: its content is an HTML page; this version reads plain text (.txt)");
+constexpr const char* others = ".txt, .text, .md, .markdown, .html, .htm, .xhtml, .epub, .docx";
+
+TEST(ParseDocument, TheExtensionChoosesTheParser) {
+  EXPECT_EQ(refusal("Hello.", "a/b.TXT"), "");
+  EXPECT_EQ(outline(parse_document("*Hello*", "a/b.text")), "*Hello*\n");
+  EXPECT_EQ(outline(parse_document("*Hello*", "a/b.md")), "Hello\n");
+  EXPECT_EQ(outline(parse_document("*Hello*", "a/b.MarkDown")), "Hello\n");
+  EXPECT_EQ(outline(parse_document("<p>Hello", "a/b.htm")), "Hello\n");
+  EXPECT_EQ(refusal("Hello.", "a/b.pdf"),
+            std::string("a/b.pdf: documents of type \".pdf\" are not supported; supported are ") + others);
+  EXPECT_EQ(refusal("Hello.", "b"),
+            std::string("b: documents of type \"\" are not supported; supported are ") + others);
+}
+
+TEST(ParseDocument, ContentThatIsNotWhatTheNameSaysIsNamed) {
+  const auto expect = [](const std::string& bytes, const std::string& name, const std::string& what) {
+    EXPECT_EQ(refusal(bytes, name), name + ": its content is " + what +
+                                        ", not what its name says; its extension should "
+                                        "say what it is, one of " +
+                                        others);
+  };
+  expect("%PDF-1.7\n...", "book.txt", "a PDF");
+  expect("PK\x03\x04...", "book.txt", "a ZIP archive (EPUB, docx or ODT)");
+  expect("<!DOCTYPE html><p>Hello", "book.txt", "an HTML page");
+  expect("\xef\xbb\xbf \n<HTML>", "book.md", "an HTML page");
+  expect("PK\x03\x04...", "book.html", "a ZIP archive (EPUB, docx or ODT)");
+  expect("Hello.", "book.html", "plain text or unknown");
+  expect("Hello.", "book.epub", "plain text or unknown");
+  expect("<html>", "book.epub", "an HTML page");
+  expect("", "book.epub", "plain text or unknown");
+  expect("\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "book.docx", "an old or encrypted Office document");
+  expect(std::string(60, 'x') + "BOOKMOBI", "book.epub", "a Kindle book (MOBI)");
+  expect("{\\rtf1", "book.docx", "an RTF document");
+}
+
+TEST(ParseDocument, ArchivesMayBeLargerThanTexts) {
+  const DocumentLimits limits{.max_bytes = 5, .max_archive_bytes = 50};
+  EXPECT_EQ(max_file_bytes("a.txt", limits), 5u);
+  EXPECT_EQ(max_file_bytes("a.html", limits), 5u);
+  EXPECT_EQ(max_file_bytes("a.pdf", limits), 5u);
+  EXPECT_EQ(max_file_bytes("a.EPUB", limits), 50u);
+  EXPECT_EQ(max_file_bytes("a.docx", limits), 50u);
 }
 
 } // namespace
