@@ -1,4 +1,5 @@
-// The two families of storage errors, and how errno values fall into them. Stateless; any thread.
+// The two families of storage errors, what a stop is told by, and how errno values fall into them. Stateless; any
+// thread.
 #pragma once
 
 #include <stdexcept>
@@ -22,6 +23,12 @@ public:
 class PermanentError : public std::runtime_error {
 public:
   using std::runtime_error::runtime_error;
+};
+
+/// Somebody asked for the work to stop before it was done: neither a success nor a failure.
+class StoppedError : public std::runtime_error {
+public:
+  StoppedError() : std::runtime_error("stopped") {}
 };
 
 /// Whether @p error_number (an errno value) belongs to TransientError.

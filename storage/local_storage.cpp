@@ -141,7 +141,8 @@ LocalStorage::LocalStorage(Roots roots) : roots_(std::move(roots)) {
   open_root(roots_.output);
 }
 
-std::string LocalStorage::read_input(std::string_view name, std::uint64_t max_bytes) const {
+std::string LocalStorage::read_input(std::string_view name, std::uint64_t max_bytes,
+                                     const std::stop_token& /*stop*/) const {
   const OpenFile file = open_regular(roots_.input, name, 0);
   if (file.bytes > max_bytes) {
     refuse(file.path, "is too large: " + std::to_string(file.bytes) + " bytes, at most " + std::to_string(max_bytes) +
@@ -155,8 +156,8 @@ std::string LocalStorage::read_input(std::string_view name, std::uint64_t max_by
   return content;
 }
 
-void LocalStorage::read_output(std::string_view name,
-                               const std::function<void(std::span<const std::byte>)>& visit) const {
+void LocalStorage::read_output(std::string_view name, const std::function<void(std::span<const std::byte>)>& visit,
+                               const std::stop_token& /*stop*/) const {
   const OpenFile file = open_regular(roots_.output, name, O_NOFOLLOW);
   std::vector<std::byte> piece(piece_bytes);
   do {
@@ -165,7 +166,7 @@ void LocalStorage::read_output(std::string_view name,
   } while (piece.size() == piece_bytes);
 }
 
-bool LocalStorage::output_exists(std::string_view name) const {
+bool LocalStorage::output_exists(std::string_view name, const std::stop_token& /*stop*/) const {
   checked_components(name);
   const FileDescriptor root = open_root(roots_.output);
   const FileDescriptor file = open_beneath(root, std::string(name), O_PATH | O_NOFOLLOW);
@@ -175,7 +176,8 @@ bool LocalStorage::output_exists(std::string_view name) const {
   return static_cast<bool>(file);
 }
 
-std::unique_ptr<Publication> LocalStorage::open_output(std::string_view name, std::string_view owner) const {
+std::unique_ptr<Publication> LocalStorage::open_output(std::string_view name, std::string_view owner,
+                                                       const std::stop_token& /*stop*/) const {
   const std::vector<std::string> components = checked_components(name);
   const FileDescriptor root = open_root(roots_.output);
   FileDescriptor parent = open_parent(roots_.output, root, components);

@@ -13,10 +13,13 @@ public:
   /// @throws PermanentError naming the root that is missing or not a folder.
   explicit LocalStorage(Roots roots);
 
-  [[nodiscard]] std::string read_input(std::string_view name, std::uint64_t max_bytes) const override;
-  [[nodiscard]] bool output_exists(std::string_view name) const override;
-  void read_output(std::string_view name, const std::function<void(std::span<const std::byte>)>& visit) const override;
-  [[nodiscard]] std::unique_ptr<Publication> open_output(std::string_view name, std::string_view owner) const override;
+  [[nodiscard]] std::string read_input(std::string_view name, std::uint64_t max_bytes,
+                                       const std::stop_token& stop = {}) const override;
+  [[nodiscard]] bool output_exists(std::string_view name, const std::stop_token& stop = {}) const override;
+  void read_output(std::string_view name, const std::function<void(std::span<const std::byte>)>& visit,
+                   const std::stop_token& stop = {}) const override;
+  [[nodiscard]] std::unique_ptr<Publication> open_output(std::string_view name, std::string_view owner,
+                                                         const std::stop_token& stop = {}) const override;
 
 private:
   Roots roots_;

@@ -18,8 +18,7 @@
 namespace audiobookd::storage {
 namespace {
 
-constexpr std::size_t buffer_bytes = 64 * 1024;
-constexpr std::uint64_t write_back_bytes = 8u << 20;
+constexpr std::size_t piece_bytes = 64 * 1024;
 constexpr std::size_t max_name_bytes = 200; // leaves room for the stage's prefix and suffix within NAME_MAX
 
 void check_name(const std::string& name, const std::string& target) {
@@ -80,7 +79,6 @@ FilePublication::FilePublication(FileDescriptor folder, std::string name, const 
   }
   remove_other_stages();
   create_stage();
-  buffer_.reserve(buffer_bytes);
 }
 
 FilePublication::~FilePublication() { discard(); }
@@ -114,7 +112,7 @@ void FilePublication::create_stage() {
     }
     struct stat status {};
     if (::fstat(stage.get(), &status) == 0 && status.st_nlink > 0) {
-      stage_ = std::move(stage);
+      stage_ = StagedFile(std::move(stage), target_);
       stage_name_ = stage_name;
       return;
     }
@@ -141,45 +139,11 @@ void FilePublication::remove_other_stages() {
   }
 }
 
-void FilePublication::append(std::span<const std::byte> bytes) {
-  buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
-  if (buffer_.size() >= buffer_bytes) {
-    flush();
-  }
-}
-
-void FilePublication::flush() {
-  write_all_at(stage_.get(), flushed_, buffer_, target_);
-  flushed_ += buffer_.size();
-  buffer_.clear();
-  if (flushed_ - written_back_ >= write_back_bytes) { // a hint, so that the fsync of a long book finds little to do
-    ::sync_file_range(stage_.get(), static_cast<off64_t>(written_back_), 0, SYNC_FILE_RANGE_WRITE);
-    written_back_ = flushed_;
-  }
-}
-
-void FilePublication::overwrite(std::uint64_t offset, std::span<const std::byte> bytes) {
-  if (offset > size() || bytes.size() > size() - offset) {
-    throw std::out_of_range("overwrite of '" + target_ + "' at " + std::to_string(offset) + " of " +
-                            std::to_string(bytes.size()) + " bytes: only " + std::to_string(size()) + " are there");
-  }
-  flush();
-  write_all_at(stage_.get(), offset, bytes, target_);
-}
-
-void FilePublication::clear() {
-  if (::ftruncate(stage_.get(), 0) != 0) {
-    throw_errno(errno, "cannot empty the stage of", target_);
-  }
-  buffer_.clear();
-  flushed_ = written_back_ = 0;
-}
-
 PublishResult FilePublication::commit(IfExists if_exists, const std::function<bool()>& still_mine) {
   if (!stage_) {
     throw std::logic_error("'" + target_ + "' was committed twice");
   }
-  flush();
+  stage_.flush();
   sync_file(stage_.get(), target_);
   const PublishResult result = still_mine && !still_mine() ? PublishResult::lost : publish(if_exists);
   discard();
@@ -238,14 +202,14 @@ bool FilePublication::target_is_identical() const {
   const FileDescriptor target(::openat(folder_.get(), name_.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   struct stat status {};
   if (!target || ::fstat(target.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
-      static_cast<std::uint64_t>(status.st_size) != flushed_) {
+      static_cast<std::uint64_t>(status.st_size) != stage_.size()) {
     return false;
   }
   if (::lseek(stage_.get(), 0, SEEK_SET) != 0) {
     throw_errno(errno, "cannot read the stage of", target_);
   }
-  std::vector<std::byte> ours(buffer_bytes);
-  std::vector<std::byte> theirs(buffer_bytes);
+  std::vector<std::byte> ours(piece_bytes);
+  std::vector<std::byte> theirs(piece_bytes);
   std::size_t got = 0;
   do {
     got = read_up_to(stage_.get(), ours, target_);
@@ -253,7 +217,7 @@ bool FilePublication::target_is_identical() const {
         !std::equal(ours.begin(), ours.begin() + got, theirs.begin())) {
       return false;
     }
-  } while (got == buffer_bytes);
+  } while (got == piece_bytes);
   return true;
 }
 
@@ -262,7 +226,7 @@ void FilePublication::discard() noexcept {
     ::unlinkat(folder_.get(), stage_name_.c_str(), 0);
   }
   stage_name_.clear();
-  stage_ = FileDescriptor();
+  stage_ = StagedFile();
 }
 
 } // namespace audiobookd::storage

@@ -9,10 +9,11 @@
 #pragma once
 
 #include "storage/file_descriptor.h"
+#include "storage/staged_file.h"
 #include "storage/storage.h"
 
 #include <filesystem>
-#include <vector>
+#include <string>
 
 namespace audiobookd::storage {
 
@@ -30,17 +31,16 @@ public:
   /// A transaction on @p target outside any root (a path given by the user on the command line); the folder must exist.
   [[nodiscard]] static std::unique_ptr<FilePublication> at(const std::filesystem::path& target);
 
-  void append(std::span<const std::byte> bytes) override;
-  void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) override;
-  void clear() override;
-  [[nodiscard]] std::uint64_t size() const noexcept override { return flushed_ + buffer_.size(); }
+  void append(std::span<const std::byte> bytes) override { stage_.append(bytes); }
+  void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) override { stage_.overwrite(offset, bytes); }
+  void clear() override { stage_.clear(); }
+  [[nodiscard]] std::uint64_t size() const noexcept override { return stage_.size(); }
   PublishResult commit(IfExists if_exists, const std::function<bool()>& still_mine) override;
   [[nodiscard]] const std::string& target() const noexcept override { return target_; }
 
 private:
   void create_stage();
   void remove_other_stages();
-  void flush();
   PublishResult publish(IfExists if_exists);
   /// Gives the stage the target's name unless something has it already, or the stage is gone.
   PublishResult rename_to_new();
@@ -54,10 +54,7 @@ private:
   std::string target_;
   const std::string owner_; // 8 hex digits of a checksum; empty: nobody else's
   std::string stage_name_;
-  FileDescriptor stage_;
-  std::vector<std::byte> buffer_;
-  std::uint64_t flushed_ = 0;
-  std::uint64_t written_back_ = 0; // of these: whose way to the disk has begun
+  StagedFile stage_;
 };
 
 } // namespace audiobookd::storage
