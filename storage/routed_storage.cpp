@@ -4,9 +4,9 @@
 
 namespace audiobookd::storage {
 
-const Storage& RoutedStorage::place_of(std::string_view name, const Storage& otherwise) const {
+const Storage& RoutedStorage::place_of(std::string_view name, const Place& otherwise) const {
   if (!s3::is_url(name)) {
-    return otherwise;
+    return *otherwise;
   }
   if (s3_ == nullptr) {
     throw PermanentError("path '" + std::string(name) +

@@ -4,13 +4,18 @@
 
 #include "storage/storage.h"
 
+#include <memory>
+#include <utility>
+
 namespace audiobookd::storage {
 
 class RoutedStorage final : public Storage {
 public:
-  /// The places outlive this; they may be the same. @param s3 null: URLs are an error.
-  RoutedStorage(const Storage& inputs, const Storage& outputs, const Storage* s3)
-      : inputs_(inputs), outputs_(outputs), s3_(s3) {}
+  using Place = std::shared_ptr<const Storage>;
+
+  /// The places may be the same. @param s3 null: URLs are an error.
+  RoutedStorage(Place inputs, Place outputs, Place s3)
+      : inputs_(std::move(inputs)), outputs_(std::move(outputs)), s3_(std::move(s3)) {}
 
   [[nodiscard]] std::string read_input(std::string_view name, std::uint64_t max_bytes,
                                        const std::stop_token& stop = {}) const override;
@@ -23,11 +28,11 @@ public:
                                                          const std::stop_token& stop = {}) const override;
 
 private:
-  [[nodiscard]] const Storage& place_of(std::string_view name, const Storage& otherwise) const;
+  [[nodiscard]] const Storage& place_of(std::string_view name, const Place& otherwise) const;
 
-  const Storage& inputs_;
-  const Storage& outputs_;
-  const Storage* s3_;
+  const Place inputs_;
+  const Place outputs_;
+  const Place s3_;
 };
 
 } // namespace audiobookd::storage

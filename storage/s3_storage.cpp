@@ -1,18 +1,16 @@
 #include "storage/s3_storage.h"
 
 #include "storage/errors.h"
+#include "storage/s3/probe.h"
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 namespace audiobookd::storage {
 namespace {
-
-constexpr std::string_view probe_prefix = ".audiobookd-probe-";
 
 /// A file without a name, so that it goes with its process.
 FileDescriptor open_stage(const std::filesystem::path& folder) {
@@ -28,13 +26,6 @@ FileDescriptor open_stage(const std::filesystem::path& folder) {
     throw_errno(errno, "cannot stage an output in", folder.string());
   }
   return file;
-}
-
-s3::HttpBody probe_body() {
-  static constexpr std::string_view text = "audiobookd asks whether this server knows If-None-Match\n";
-  return {text.size(), [](std::uint64_t offset, std::span<std::byte> part) {
-            std::memcpy(part.data(), text.data() + offset, part.size());
-          }};
 }
 
 } // namespace
@@ -102,7 +93,7 @@ s3::Conditions S3Storage::conditions_at(const s3::Location& object, const std::s
   const auto root = std::ranges::find_if(roots_.output, [&](const s3::Location& candidate) {
     return candidate.bucket == object.bucket && object.key.starts_with(candidate.key);
   });
-  const s3::Conditions found = probe(*root, stop);
+  const s3::Conditions found = s3::probe_conditions(client_, *root, stop);
   if (!found.put) {
     throw PermanentError(
         "cannot write to bucket '" + object.bucket +
@@ -110,30 +101,6 @@ s3::Conditions S3Storage::conditions_at(const s3::Location& object, const std::s
         "\"none\" allows that");
   }
   conditions_.emplace(object.bucket, found);
-  return found;
-}
-
-s3::Conditions S3Storage::probe(const s3::Location& root, const std::stop_token& stop) const {
-  const s3::Location object{root.bucket, root.key + std::string(probe_prefix) + random_token()};
-  const s3::WriteOptions only_if_new{.only_if_new = true};
-  if (client_.put(object, probe_body(), {}, stop) != s3::Outcome::done) {
-    throw TransientError("cannot probe what the server of '" + object.url() + "' knows: somebody else writes to it");
-  }
-  s3::Conditions found;
-  found.put = client_.put(object, probe_body(), only_if_new, stop) == s3::Outcome::exists;
-  if (found.put) {
-    const std::string id = client_.create_upload(object, {}, stop);
-    const s3::UploadedPart part = client_.upload_part(object, id, 1, probe_body(), stop);
-    const s3::Outcome outcome = client_.complete_upload(object, id, {part}, only_if_new, stop);
-    found.complete = outcome == s3::Outcome::exists;
-    if (outcome != s3::Outcome::done) {
-      client_.abort_upload(object, id, stop);
-    }
-  }
-  try {
-    client_.remove(object, stop);
-  } catch (const PermanentError&) { // the right to write need not include that; it stays
-  }
   return found;
 }
 

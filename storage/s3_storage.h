@@ -54,7 +54,6 @@ public:
 
 private:
   [[nodiscard]] s3::Conditions conditions_at(const s3::Location& object, const std::stop_token& stop) const;
-  [[nodiscard]] s3::Conditions probe(const s3::Location& root, const std::stop_token& stop) const;
 
   const S3Settings settings_;
   const S3Roots roots_;

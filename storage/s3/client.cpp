@@ -172,10 +172,10 @@ struct Client::Operation {
   Pairs query{};
   Pairs headers{};
   HttpBody body{};
-  std::function<void(const HttpAnswer&, std::span<const std::byte>)> on_data{};
-  std::function<void(Pairs& headers)> before_attempt{}; ///< may add headers, or throw
-  std::vector<int> answers{};                           ///< statuses besides 2xx that the caller understands
-  bool may_fail_late = false;                           ///< a body with an error may follow status 200
+  std::function<bool(const HttpAnswer&, std::span<const std::byte>)> on_data{}; ///< returns whether that was progress
+  std::function<void(Pairs& headers)> before_attempt{};                         ///< may add headers, or throw
+  std::vector<int> answers{}; ///< statuses besides 2xx that the caller understands
+  bool may_fail_late = false; ///< a body with an error may follow status 200
   std::chrono::seconds stall_timeout{0};
   bool only_once = false; ///< not worth any patience
 };
@@ -258,7 +258,6 @@ HttpRequest Client::make_request(const Operation& operation, const std::string& 
   request.headers = sign(to_sign, credentials, settings_.region, now);
   request.headers.emplace_back("host", to_sign.host);
   request.body = operation.body;
-  request.on_data = operation.on_data;
   request.stall_timeout = operation.stall_timeout;
   return request;
 }
@@ -283,8 +282,9 @@ HttpAnswer Client::send(const Operation& operation, const std::stop_token& stop)
     HttpRequest request = make_request(operation, payload_sha256, credentials);
     if (operation.on_data) {
       request.on_data = [&](const HttpAnswer& head, std::span<const std::byte> part) {
-        patience.restore();
-        operation.on_data(head, part);
+        if (operation.on_data(head, part)) {
+          patience.restore();
+        }
       };
     }
     HttpAnswer answer;
@@ -365,6 +365,7 @@ void Client::get(const Location& object, const std::function<void(const ObjectIn
     if (!part.empty()) {
       visit(part);
     }
+    return !part.empty();
   };
   const HttpAnswer answer = send(operation, stop);
   if (answer.status == 412) {

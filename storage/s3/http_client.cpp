@@ -12,6 +12,7 @@ namespace audiobookd::storage::s3 {
 namespace {
 
 constexpr std::size_t max_collected_bytes = 1u << 20;
+constexpr long slow_bytes_per_second = 1000;
 
 void initialise_curl() {
   static const CURLcode result = ::curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -158,7 +159,7 @@ void set_transport(CURL* curl, const HttpRequest& request, const HttpSettings& s
   ::curl_easy_setopt(curl, CURLOPT_PROXY, settings.proxy.c_str());
   ::curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
   ::curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(settings.connect_timeout.count()));
-  ::curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+  ::curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, slow_bytes_per_second);
   ::curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(stall.count()));
   if (!settings.ca_file.empty()) {
     ::curl_easy_setopt(curl, CURLOPT_CAINFO, settings.ca_file.c_str());

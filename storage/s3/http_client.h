@@ -38,7 +38,7 @@ struct HttpSettings {
   std::filesystem::path ca_file; ///< PEM; empty: the system's
   std::string proxy;             ///< http://host:port; empty: none
   std::chrono::milliseconds connect_timeout{10'000};
-  std::chrono::seconds stall_timeout{30}; ///< without any byte sent or received
+  std::chrono::seconds stall_timeout{30}; ///< with less than 1000 bytes a second sent or received
 };
 
 struct HttpAnswer {

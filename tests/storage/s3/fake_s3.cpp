@@ -15,7 +15,9 @@ constexpr const char* program = AUDIOBOOKD_SOURCE_DIR "/tests/storage/s3/fake_s3
 
 } // namespace
 
-FakeS3::FakeS3() : client_({.ca_file = {}, .proxy = {}}) {
+FakeS3::FakeS3(const std::filesystem::path& tls_folder)
+    : scheme_(tls_folder.empty() ? "http" : "https"),
+      client_({.ca_file = tls_folder.empty() ? tls_folder : tls_folder / "cert.pem", .proxy = {}}) {
   int to_child[2];
   int from_child[2];
   if (::pipe2(to_child, O_CLOEXEC) != 0 || ::pipe2(from_child, O_CLOEXEC) != 0) {
@@ -25,7 +27,7 @@ FakeS3::FakeS3() : client_({.ca_file = {}, .proxy = {}}) {
   if (pid_ == 0) {
     ::dup2(to_child[0], STDIN_FILENO);
     ::dup2(from_child[1], STDOUT_FILENO);
-    ::execl("/usr/bin/python3", "python3", program, nullptr);
+    ::execl("/usr/bin/python3", "python3", program, tls_folder.empty() ? nullptr : tls_folder.c_str(), nullptr);
     ::_exit(127);
   }
   ::close(to_child[0]);
@@ -72,6 +74,18 @@ void FakeS3::put(const std::string& bucket, const std::string& key, const std::s
 nlohmann::json FakeS3::object(const std::string& path) {
   const nlohmann::json objects = state().at("objects");
   return objects.contains(path) ? objects.at(path) : nlohmann::json();
+}
+
+std::string FakeS3::content(const std::string& path) const {
+  std::string content;
+  storage::s3::HttpRequest request;
+  request.method = "GET";
+  request.url = endpoint() + "/-/object/" + path;
+  request.on_data = [&content](const storage::s3::HttpAnswer&, std::span<const std::byte> part) {
+    content.append(reinterpret_cast<const char*>(part.data()), part.size());
+  };
+  (void)client_.perform(request, {});
+  return content;
 }
 
 int FakeS3::count(const std::string& method, const std::string& query) {

@@ -4,6 +4,7 @@
 
 #include "storage/s3/http_client.h"
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <sys/types.h>
@@ -18,12 +19,14 @@ public:
   static constexpr const char* secret_access_key = "secret/key+";
 
   /// Starts a server and waits until it listens.
-  FakeS3();
+  FakeS3() : FakeS3(std::filesystem::path()) {}
+  /// One that speaks TLS only. @param tls_folder it writes its certificate there, as cert.pem.
+  explicit FakeS3(const std::filesystem::path& tls_folder);
   ~FakeS3();
   FakeS3(const FakeS3&) = delete;
   FakeS3& operator=(const FakeS3&) = delete;
 
-  [[nodiscard]] std::string endpoint() const { return "http://127.0.0.1:" + std::to_string(port_); }
+  [[nodiscard]] std::string endpoint() const { return scheme_ + "://127.0.0.1:" + std::to_string(port_); }
 
   /// Forgets everything.
   void reset() { order({{"op", "reset"}}); }
@@ -36,11 +39,14 @@ public:
   void put(const std::string& bucket, const std::string& key, const std::string& data);
   /// Of "BUCKET/KEY": bytes, metadata, sha256, written (how often); null when there is none.
   [[nodiscard]] nlohmann::json object(const std::string& path);
+  /// Of "BUCKET/KEY"; empty when there is none.
+  [[nodiscard]] std::string content(const std::string& path) const;
   [[nodiscard]] nlohmann::json state() { return order({{"op", "state"}}); }
   /// How many requests of this method came, whose query contains @p query.
   [[nodiscard]] int count(const std::string& method, const std::string& query = "");
 
 private:
+  const std::string scheme_;
   pid_t pid_ = -1;
   int lifeline_ = -1; // its standard input
   int port_ = 0;

@@ -1,7 +1,8 @@
 """A small S3 server for tests, in memory. Its signatures are checked by botocore (Debian: python3-botocore), so that
 what is accepted here was signed as Amazon's own client signs; and it has the faults that a test asks for.
 
-    /usr/bin/python3 fake_s3.py        prints its port, serves 127.0.0.1 until its standard input ends
+    /usr/bin/python3 fake_s3.py [FOLDER]    prints its port, serves 127.0.0.1 until its standard input ends; with a
+                                            folder by TLS, with a certificate that it writes there as cert.pem
 
 Buckets exist as soon as they are written to, except those whose name begins with "no-". Paths are /BUCKET/KEY. POST
 /-/control takes {"op": …}, see the functions control_…; /latest/… is the metadata service of an EC2 machine.
@@ -10,7 +11,9 @@ import datetime
 import hashlib
 import json
 import socket
+import ssl
 import struct
+import subprocess
 import sys
 import threading
 import urllib.parse
@@ -103,6 +106,10 @@ class Handler(BaseHTTPRequestHandler):
     def handle_any(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         url = urllib.parse.urlsplit(self.path)
+        if url.path.startswith("/-/object/"):
+            found = STATE.objects.get(split(url.path.removeprefix("/-/object")))
+            self.answer(200 if found else 404, {}, found["data"] if found else b"", {})
+            return
         if url.path.startswith("/-/"):
             self.control(body)
             return
@@ -343,8 +350,20 @@ def find_upload(upload_id, bucket, key):
     return upload
 
 
+def use_tls(server, folder):
+    files = [folder + "/cert.pem", folder + "/key.pem"]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-days", "2", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-out", files[0],
+                    "-keyout", files[1]], check=True, stderr=subprocess.DEVNULL)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+
+
 def main():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if len(sys.argv) > 1:
+        use_tls(server, sys.argv[1])
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_address[1], flush=True)

@@ -109,6 +109,13 @@ TEST_F(FaultS3Storage, AServerThatKnowsNoRangesMayBeginAnew) {
   EXPECT_TRUE(storage_->read_input("long.txt", 2'000'000) == long_text_);
 }
 
+TEST_F(FaultS3Storage, ADownloadThatNeverGetsFurtherIsGivenUp) {
+  server_.order({{"op", "set"}, {"forbidden", {"range"}}});
+  server_.fault({{"method", "GET"}, {"reset", "midway"}, {"times", 1'000'000}});
+  EXPECT_TRUE(
+      throws_with<TransientError>([&] { (void)storage_->read_input("long.txt", 2'000'000); }, "given up after"));
+}
+
 TEST_F(FaultS3Storage, AnObjectThatChangesMeanwhileIsNotMixed) {
   server_.fault({{"method", "GET"}, {"reset", "midway"}, {"then_put", std::string(1'500'000, 'c')}});
   EXPECT_TRUE(throws_with<TransientError>([&] { (void)storage_->read_input("long.txt", 2'000'000); },

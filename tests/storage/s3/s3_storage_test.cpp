@@ -101,6 +101,18 @@ TEST_F(S3StorageTest, BucketsAreNamedByHostWhereThatIsWanted) {
       throws_with<TransientError>([&] { (void)make(by_host)->read_input("a.txt", 10); }, "http://books.localhost:1"));
 }
 
+TEST_F(S3StorageTest, TrustsTheCertificatesThatAreNamedAndNoOthers) {
+  tests::FakeS3 with_tls(folder_.path());
+  with_tls.put("books", "in/a.txt", "text");
+  S3Settings trusting = settings();
+  trusting.client.endpoint = with_tls.endpoint();
+  EXPECT_TRUE(throws_with<PermanentError>([&] { (void)make(trusting)->read_input("a.txt", 10); }, "certificate"));
+  trusting.client.http.ca_file = folder_ / "cert.pem";
+  EXPECT_EQ(make(trusting)->read_input("a.txt", 10), "text");
+  trusting.client.http.ca_file = folder_ / "missing.pem";
+  EXPECT_TRUE(throws_with<PermanentError>([&] { (void)make(trusting)->read_input("a.txt", 10); }, "missing.pem"));
+}
+
 TEST_F(S3StorageTest, RefusesAnEndpointThatIsNone) {
   for (const char* endpoint : {"s3.example.com", "ftp://s3.example.com", "http://", "https://host/path"}) {
     S3Settings wrong = settings();
