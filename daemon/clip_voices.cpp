@@ -39,7 +39,7 @@ ClonedVoice ClipVoices::voice_of(const storage::Storage& storage, const std::str
   if (stop.stop_requested()) {
     throw Interrupted();
   }
-  const std::string content = storage.read_input(name, max_bytes);
+  const std::string content = storage.read_input(name, max_bytes, stop);
   const engine::Hash128 source = engine::hash128(std::as_bytes(std::span(content)));
   const engine::Hash128 key = engine::HashBuilder().add(revision).add(info.weights_hash).add(source).finish();
   const std::filesystem::path file = folder_ / (key.hex() + ".safetensors");

@@ -28,8 +28,8 @@ public:
   /// that the reference takes by default. A kept file that is damaged is made again.
   /// @return with warnings about the clip when it was prepared now; none when it was kept.
   /// @throws storage::PermanentError when no voice can come of it: as Storage::read_input(), decode_in_child() and
-  /// clone_voice(), and for a model that cannot clone; storage::TransientError as well; Interrupted when @p stop was
-  /// requested before preparing began.
+  /// clone_voice(), and for a model that cannot clone; storage::TransientError as well; Interrupted or
+  /// storage::StoppedError when @p stop was requested before preparing began.
   [[nodiscard]] ClonedVoice voice_of(const storage::Storage& storage, const std::string& name,
                                      const engine::EngineInfo& info, const std::stop_token& stop) const;
 

@@ -4,6 +4,7 @@
 #include "daemon/config_section.h"
 #include "daemon/renderer_group.h"
 #include "storage/errors.h"
+#include "storage/s3/location.h"
 
 #include <cmath>
 #include <limits>
@@ -15,12 +16,28 @@ namespace {
 
 constexpr int int_max = std::numeric_limits<int>::max();
 
+/// A folder, made absolute, or a URL of S3.
+void read_root(ConfigSection& section, const char* key, std::string& root) {
+  section.read(key, root);
+  if (root.find("://") == std::string::npos) {
+    std::filesystem::path folder;
+    section.read_path(key, folder);
+    root = folder;
+    return;
+  }
+  try {
+    (void)storage::s3::parse_root(root);
+  } catch (const storage::PermanentError& error) {
+    section.reject(key, std::string("a folder, s3://BUCKET or s3://BUCKET/PREFIX (") + error.what() + ")");
+  }
+}
+
 void read_paths(ConfigSection section, PathConfig& paths) {
   for (const char* key : {"input_root", "output_root", "chunk_store"}) {
     section.require(key);
   }
-  section.read_path("input_root", paths.input_root);
-  section.read_path("output_root", paths.output_root);
+  read_root(section, "input_root", paths.input_root);
+  read_root(section, "output_root", paths.output_root);
   section.read_path("chunk_store", paths.chunk_store);
   section.read_path("voices", paths.voices);
   section.read("chunk_store_gib", paths.chunk_store_gib, 0.001, 1e6);
@@ -131,6 +148,7 @@ Config load_config(const std::filesystem::path& file) {
   ConfigSection root(&table, "", file);
   read_redis(root.section("redis"), config.redis);
   read_paths(root.section("paths"), config.paths);
+  read_s3(root.section("s3"), config.s3);
   read_engine(root.section("engine"), config.engine);
   read_queue(root.section("queue"), config.queue);
   read_audio(root.section("audio"), config.audio);
@@ -141,13 +159,14 @@ Config load_config(const std::filesystem::path& file) {
 }
 
 std::string describe(const Config& config) {
-  const auto& [redis, paths, engine, queue, audio, estimate, log_level] = config;
+  const auto& [redis, paths, s3, engine, queue, audio, estimate, log_level] = config;
   std::ostringstream out;
   out << "[redis]\nurl = " << quoted(without_password(redis.url)) << "\nprefix = " << quoted(redis.prefix)
       << "\npassword_file = " << quoted(redis.password_file) << "\n\n[paths]\ninput_root = " << quoted(paths.input_root)
       << "\noutput_root = " << quoted(paths.output_root) << "\nchunk_store = " << quoted(paths.chunk_store)
       << "\nchunk_store_gib = " << paths.chunk_store_gib << "\nchunk_store_days = " << paths.chunk_store_days
-      << "\nvoices = " << quoted(paths.voices) << "\n\n[engine]\ncheckpoint = " << quoted(engine.checkpoint)
+      << "\nvoices = " << quoted(paths.voices) << "\n\n"
+      << describe(s3) << "\n[engine]\ncheckpoint = " << quoted(engine.checkpoint)
       << "\ndevice = " << quoted(engine.device) << "\ndtype = " << quoted(engine.dtype)
       << "\nkv_dtype = " << quoted(engine.kv_dtype) << "\ncfm_fp8 = " << (engine.cfm_fp8 ? "true" : "false")
       << "\nprompt_seconds = " << engine.prompt_seconds << "\nmax_batch = " << engine.max_batch

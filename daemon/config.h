@@ -7,6 +7,7 @@
 #include "daemon/config_error.h"
 #include "daemon/estimate_config.h"
 #include "daemon/redis_config.h"
+#include "daemon/s3_config.h"
 #include "engine/engine.h"
 #include "jobs/chunker.h"
 #include "storage/mp3_encoder.h"
@@ -19,8 +20,8 @@
 namespace audiobookd::daemon {
 
 struct PathConfig {
-  std::filesystem::path input_root;
-  std::filesystem::path output_root;
+  std::string input_root; ///< a folder, or s3://BUCKET/PREFIX
+  std::string output_root;
   std::filesystem::path chunk_store;
   double chunk_store_gib = 32;
   int chunk_store_days = 0;     ///< entries not used for longer are removed; 0: only for want of room
@@ -51,6 +52,7 @@ struct AudioConfig {
 struct Config {
   RedisConfig redis;
   PathConfig paths;
+  S3Config s3;
   engine::EngineOptions engine; ///< empty checkpoint: the embedded voice; device: see is_device_list()
   QueueConfig queue;
   AudioConfig audio;

@@ -93,6 +93,18 @@ void ConfigSection::read(std::string_view key, double& value, double least, doub
   }
 }
 
+void ConfigSection::read(std::string_view key, std::vector<std::string>& value) {
+  if (const toml::node* node = find(key)) {
+    if (!node->is_array() || !(node->as_array()->empty() || node->as_array()->is_homogeneous<std::string>())) {
+      reject(key, "a list of strings");
+    }
+    value.clear();
+    for (const toml::node& element : *node->as_array()) {
+      value.push_back(element.as_string()->get());
+    }
+  }
+}
+
 void ConfigSection::read_path(std::string_view key, std::filesystem::path& value) {
   std::string text;
   read(key, text);

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <toml++/toml.h>
+#include <vector>
 
 namespace audiobookd::daemon {
 
@@ -28,6 +29,7 @@ public:
   void read(std::string_view key, bool& value);
   void read(std::string_view key, int& value, int least, int greatest);
   void read(std::string_view key, double& value, double least, double greatest);
+  void read(std::string_view key, std::vector<std::string>& value);
   void read_path(std::string_view key, std::filesystem::path& value);
 
   /// A table inside this one.

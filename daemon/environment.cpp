@@ -44,6 +44,22 @@ std::string redis_url_of_environment() {
   return url.empty() ? variable("REDIS_URL") : url;
 }
 
+AwsEnvironment aws_environment() {
+  AwsEnvironment aws;
+  aws.access_key_id = variable("AWS_ACCESS_KEY_ID");
+  aws.secret_access_key = variable("AWS_SECRET_ACCESS_KEY");
+  aws.session_token = variable("AWS_SESSION_TOKEN");
+  aws.region = variable("AWS_REGION").empty() ? variable("AWS_DEFAULT_REGION") : variable("AWS_REGION");
+  aws.profile = variable("AWS_PROFILE");
+  aws.credentials_file = variable("AWS_SHARED_CREDENTIALS_FILE");
+  if (const std::string home = variable("HOME"); aws.credentials_file.empty() && !home.empty()) {
+    aws.credentials_file = std::filesystem::path(home) / ".aws/credentials";
+  }
+  aws.metadata_endpoint = variable("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+  aws.metadata_disabled = variable("AWS_EC2_METADATA_DISABLED") == "true";
+  return aws;
+}
+
 void let_waiting_threads_sleep(char** argv) {
   constexpr const char* policy = "OMP_WAIT_POLICY";
   if (std::getenv(policy) == nullptr && ::setenv(policy, "passive", 0) == 0) {

@@ -21,6 +21,19 @@ namespace audiobookd::daemon {
 /// $AUDIOBOOKD_REDIS, else $REDIS_URL, else empty.
 [[nodiscard]] std::string redis_url_of_environment();
 
+/// What Amazon's own tools read of the environment.
+struct AwsEnvironment {
+  std::string access_key_id;              ///< AWS_ACCESS_KEY_ID
+  std::string secret_access_key;          ///< AWS_SECRET_ACCESS_KEY
+  std::string session_token;              ///< AWS_SESSION_TOKEN
+  std::string region;                     ///< AWS_REGION, else AWS_DEFAULT_REGION
+  std::string profile;                    ///< AWS_PROFILE
+  std::filesystem::path credentials_file; ///< AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials; empty: no home
+  std::string metadata_endpoint;          ///< AWS_EC2_METADATA_SERVICE_ENDPOINT
+  bool metadata_disabled = false;         ///< AWS_EC2_METADATA_DISABLED is "true"
+};
+[[nodiscard]] AwsEnvironment aws_environment();
+
 /// Whether the log goes to the journal ($JOURNAL_STREAM).
 [[nodiscard]] bool logs_to_journal();
 

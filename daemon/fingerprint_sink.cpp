@@ -66,10 +66,14 @@ std::string FingerprintSink::fingerprint() const {
   return std::to_string(target_.size()) + ":" + hash.hex();
 }
 
-std::string fingerprint_of(const storage::Storage& storage, std::string_view name) {
+std::string fingerprint_of(const storage::Storage& storage, std::string_view name, const std::stop_token& stop) {
+  if (auto noted = storage.output_fingerprint(name, stop)) {
+    return std::move(*noted);
+  }
   NullSink nowhere;
   FingerprintSink sink(nowhere);
-  storage.read_output(name, [&sink](std::span<const std::byte> piece) { sink.append(piece); });
+  storage.read_output(
+      name, [&sink](std::span<const std::byte> piece) { sink.append(piece); }, stop);
   return sink.fingerprint();
 }
 

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,8 +38,10 @@ private:
   engine::Hash128 chain_;
 };
 
-/// The fingerprint that a FingerprintSink gives for output @p name as it is now. Reads it piece by piece.
+/// The fingerprint that a FingerprintSink gives for output @p name as it is now: what was noted with it, else that of
+/// its content, which is read piece by piece.
 /// @throws as Storage::read_output().
-[[nodiscard]] std::string fingerprint_of(const storage::Storage& storage, std::string_view name);
+[[nodiscard]] std::string fingerprint_of(const storage::Storage& storage, std::string_view name,
+                                         const std::stop_token& stop = {});
 
 } // namespace audiobookd::daemon

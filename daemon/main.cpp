@@ -5,6 +5,7 @@
 #include "daemon/embedded_checkpoint.h"
 #include "daemon/environment.h"
 #include "daemon/errors.h"
+#include "daemon/job_storage.h"
 #include "daemon/log.h"
 #include "daemon/render_command.h"
 #include "daemon/render_service.h"
@@ -13,7 +14,6 @@
 #include "daemon/voice_folder.h"
 #include "jobs/document/chapter_selection.h"
 #include "jobs/redis_queue.h"
-#include "storage/local_storage.h"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -212,7 +212,7 @@ int run_daemon(const CommandLine& line) {
   daemon::Systemd systemd;
   jobs::RedisQueue queue(queue_settings(config));
   const auto& paths = config.paths;
-  const storage::LocalStorage storage({.input = paths.input_root, .output = paths.output_root});
+  const auto storage = daemon::open_job_storage(config, daemon::aws_environment(), daemon::credentials_folder());
   storage::ChunkStore store({.folder = paths.chunk_store,
                              .max_bytes = static_cast<std::uint64_t>(paths.chunk_store_gib * (1u << 30)),
                              .max_age = std::chrono::hours(24) * paths.chunk_store_days});
@@ -234,7 +234,7 @@ int run_daemon(const CommandLine& line) {
                                  .connect_queue = [&queue] { return queue.connect(); },
                                  .renderer = *renderer,
                                  .store = store,
-                                 .storage = storage,
+                                 .storage = *storage,
                                  .clips = clips,
                                  .manager = systemd,
                                  .encoders = encoders},

@@ -136,6 +136,8 @@ void RenderJob::run() {
     fail(error.what(), crash);
   } catch (const Interrupted&) {
     give_back();
+  } catch (const storage::StoppedError&) {
+    give_back();
   } catch (const TooLong& job) {
     give_back_as_long(job.seconds);
   } catch (const jobs::QueueUnavailable& error) {
@@ -162,12 +164,12 @@ void RenderJob::render_and_publish() {
   const jobs::Job& job = claimed_.job;
   check_model(job, with_.studio.renderer.info());
   // From here on no earlier run of this job publishes anything: what it did publish is seen below.
-  const std::unique_ptr<storage::Publication> publication = with_.storage.open_output(job.output, job.id);
+  const std::unique_ptr<storage::Publication> publication = with_.storage.open_output(job.output, job.id, stop_.get_token());
   if (was_published_before()) {
     complete(short_result("published_by_earlier_attempt"));
     return;
   }
-  if (job.if_exists != jobs::IfExists::replace && with_.storage.output_exists(job.output)) {
+  if (job.if_exists != jobs::IfExists::replace && with_.storage.output_exists(job.output, stop_.get_token())) {
     if (job.if_exists == jobs::IfExists::fail) {
       throw storage::PermanentError(exists_message(job.output));
     }
@@ -186,7 +188,8 @@ jobs::Document RenderJob::read_document() const {
   if (job.text) {
     return jobs::parse_document(*job.text, "text.txt", limits);
   }
-  const std::string bytes = with_.storage.read_input(job.input, jobs::max_file_bytes(job.input, limits));
+  const std::string bytes =
+      with_.storage.read_input(job.input, jobs::max_file_bytes(job.input, limits), stop_.get_token());
   return jobs::parse_document(bytes, job.input, limits);
 }
 
@@ -247,11 +250,12 @@ void RenderJob::choose_voice(BookRequest& request) const {
 }
 
 bool RenderJob::was_published_before() const {
-  if (claimed_.previous_commit.empty() || !with_.storage.output_exists(claimed_.job.output)) {
+  const std::stop_token stop = stop_.get_token();
+  if (claimed_.previous_commit.empty() || !with_.storage.output_exists(claimed_.job.output, stop)) {
     return false;
   }
   try {
-    return fingerprint_of(with_.storage, claimed_.job.output) == claimed_.previous_commit;
+    return fingerprint_of(with_.storage, claimed_.job.output, stop) == claimed_.previous_commit;
   } catch (const storage::PermanentError&) { // not a file, or not ours to read
     return false;
   }
@@ -261,6 +265,7 @@ void RenderJob::publish(storage::Publication& publication, const std::string& fi
   const jobs::Lease& lease = claimed_.lease;
   require_held(patiently([&] { return with_.queue.begin_commit(lease, fingerprint); }));
   publishing_ = true;
+  publication.note_fingerprint(fingerprint);
   const auto still_mine = [&] {
     return !abandoned_ &&
            patiently([&] { return with_.queue.heartbeat(lease, {.fraction = 1}); }) == jobs::LeaseState::held;

@@ -28,15 +28,17 @@ std::optional<std::string> name_field(const JsonFields& fields, std::string_view
   return value;
 }
 
-/// A relative path that does not climb.
+/// A relative path that does not climb, or the URL of an object on S3 whose key does not.
 std::optional<std::string> path_field(const JsonFields& fields, std::string_view name) {
   auto value = fields.text(name, max_path_bytes);
   if (!value)
     return value;
-  if (value->starts_with("s3://"))
-    fields.fail(name, "\"" + *value + "\": this version does not support s3:// yet");
-  if (value->find("://") != std::string::npos)
-    fields.fail(name, "\"" + *value + "\" is a URL; expected a path below the configured roots");
+  constexpr std::string_view s3 = "s3://";
+  const bool is_on_s3 = value->starts_with(s3);
+  if (!is_on_s3 && value->find("://") != std::string::npos)
+    fields.fail(name, "\"" + *value + "\" is a URL; expected a path below the configured roots, or s3://BUCKET/KEY");
+  if (is_on_s3 && value->find('/', s3.size() + 1) == std::string::npos)
+    fields.fail(name, "\"" + *value + "\" names no object; expected s3://BUCKET/KEY");
   if (value->front() == '/')
     fields.fail(name, "\"" + *value + "\" is absolute; expected a path relative to the configured roots");
   if (value->back() == '/')

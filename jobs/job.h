@@ -86,13 +86,13 @@ struct JobPauses {
   std::optional<int> chapter_ms;
 };
 
-/// A job whose every field was checked. Paths are syntactically safe (relative, no `..`, no NUL); that they stay
-/// inside the configured roots when links are followed is checked where they are opened.
+/// A job whose every field was checked. Paths are syntactically safe (relative or `s3://BUCKET/KEY`, no `..`, no NUL);
+/// that they stay inside the configured roots, also when links are followed, is checked where they are opened.
 struct Job {
   int v = job_version;
   std::string id;                  ///< `[A-Za-z0-9_.-]{1,128}`
   std::optional<std::string> text; ///< UTF-8, not blank. Either this or input
-  std::string input;               ///< path below the input roots; empty when text is set
+  std::string input;               ///< path below the input root, or URL below one; empty when text is set
   std::string output;              ///< path below the output roots
   IfExists if_exists = IfExists::fail;
   std::string title;

@@ -29,6 +29,37 @@ TEST(Config, RelativePathsAreRelativeToTheFile) {
   EXPECT_EQ(config.paths.output_root, "/out");
 }
 
+TEST(Config, RootsMayBeOnS3) {
+  const testing::TemporaryFolder folder;
+  const std::string paths = "[paths]\ninput_root = 's3://library/texts'\noutput_root = 'out'\nchunk_store = 'chunks'\n";
+  const Config config = load_config(folder.write(
+      "a.toml", paths + "[s3]\nendpoint = 'http://127.0.0.1:9000'\ninput_roots = ['s3://incoming', 's3://more/a']\n"));
+  EXPECT_EQ(config.paths.input_root, "s3://library/texts");
+  EXPECT_EQ(config.paths.output_root, folder.path() / "out");
+  EXPECT_EQ(config.s3.endpoint, "http://127.0.0.1:9000");
+  EXPECT_EQ(config.s3.input_roots, (std::vector<std::string>{"s3://incoming", "s3://more/a"}));
+  EXPECT_EQ(describe(load_config(folder.write("b.toml", describe(config)))), describe(config));
+  const auto with_root = [](const std::string& root) {
+    return error_of("[paths]\ninput_root = '" + root + "'\noutput_root = 'out'\nchunk_store = 'chunks'\n");
+  };
+  for (const char* wrong : {"s3://", "s3://a b", "https://library/texts", "s3://library/a/../b"}) {
+    EXPECT_TRUE(with_root(wrong).starts_with(":2: paths.input_root: expected a folder, s3://BUCKET or")) << wrong;
+  }
+}
+
+TEST(Config, MistakesInTheSectionOfS3AreNamed) {
+  const auto error_with = [](const std::string& line) { return error_of(std::string(least) + "[s3]\n" + line + "\n"); };
+  EXPECT_EQ(error_with("endpoint = 's3.example'"),
+            ":6: s3.endpoint: expected http://HOST[:PORT] or https://HOST[:PORT], found 's3.example'");
+  EXPECT_EQ(error_with("fencing = 'no'"), ":6: s3.fencing: expected \"probe\", \"trust\" or \"none\", found 'no'");
+  EXPECT_EQ(error_with("addressing = 'x'"), ":6: s3.addressing: expected \"auto\", \"path\" or \"host\", found 'x'");
+  EXPECT_EQ(error_with("input_roots = 's3://a'"), ":6: s3.input_roots: expected a list of strings, found 's3://a'");
+  EXPECT_EQ(error_with("input_roots = ['s3://abc', 1]"),
+            ":6: s3.input_roots: expected a list of strings, found [ 's3://abc', 1 ]");
+  EXPECT_TRUE(error_with("output_roots = ['/srv']").starts_with(":6: s3.output_roots: expected s3://BUCKET"));
+  EXPECT_EQ(error_with("secret = 'x'"), ":6: s3.secret: unknown key");
+}
+
 TEST(Config, TheExampleFileIsValidAndItsCommentedKeysAreTheDefaults) {
   const std::filesystem::path example = AUDIOBOOKD_SOURCE_DIR "/systemd/audiobookd.toml.example";
   const Config as_is = load_config(example);

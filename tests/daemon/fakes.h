@@ -176,16 +176,20 @@ private:
 class LocalFolder : public storage::Storage {
 public:
   explicit LocalFolder(const std::filesystem::path& folder) : local_({.input = folder, .output = folder}) {}
-  [[nodiscard]] std::string read_input(std::string_view name, std::uint64_t max_bytes) const override {
-    return local_.read_input(name, max_bytes);
+  [[nodiscard]] std::string read_input(std::string_view name, std::uint64_t max_bytes,
+                                       const std::stop_token& stop) const override {
+    return local_.read_input(name, max_bytes, stop);
   }
-  [[nodiscard]] bool output_exists(std::string_view name) const override { return local_.output_exists(name); }
-  void read_output(std::string_view name, const std::function<void(std::span<const std::byte>)>& visit) const override {
-    local_.read_output(name, visit);
+  [[nodiscard]] bool output_exists(std::string_view name, const std::stop_token& stop) const override {
+    return local_.output_exists(name, stop);
   }
-  [[nodiscard]] std::unique_ptr<storage::Publication> open_output(std::string_view name,
-                                                                  std::string_view owner) const override {
-    return local_.open_output(name, owner);
+  void read_output(std::string_view name, const std::function<void(std::span<const std::byte>)>& visit,
+                   const std::stop_token& stop) const override {
+    local_.read_output(name, visit, stop);
+  }
+  [[nodiscard]] std::unique_ptr<storage::Publication> open_output(std::string_view name, std::string_view owner,
+                                                                  const std::stop_token& stop) const override {
+    return local_.open_output(name, owner, stop);
   }
 
 private:

@@ -37,12 +37,12 @@ private:
 class TestStorage final : public testing::LocalFolder {
 public:
   using LocalFolder::LocalFolder;
-  [[nodiscard]] std::unique_ptr<storage::Publication> open_output(std::string_view name,
-                                                                  std::string_view owner) const override {
+  [[nodiscard]] std::unique_ptr<storage::Publication> open_output(std::string_view name, std::string_view owner,
+                                                                  const std::stop_token& stop) const override {
     if (is_full) {
       return std::make_unique<FullDisk>();
     }
-    return LocalFolder::open_output(name, owner);
+    return LocalFolder::open_output(name, owner, stop);
   }
 
   bool is_full = false;

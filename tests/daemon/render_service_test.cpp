@@ -21,9 +21,9 @@ using namespace std::chrono_literals;
 class HangingStorage final : public testing::LocalFolder {
 public:
   using LocalFolder::LocalFolder;
-  [[nodiscard]] std::unique_ptr<storage::Publication> open_output(std::string_view name,
-                                                                  std::string_view owner) const override {
-    auto publication = LocalFolder::open_output(name, owner);
+  [[nodiscard]] std::unique_ptr<storage::Publication> open_output(std::string_view name, std::string_view owner,
+                                                                  const std::stop_token& stop) const override {
+    auto publication = LocalFolder::open_output(name, owner, stop);
     return name == "stuck.mp3" ? std::make_unique<Stuck>(std::move(publication), *this) : std::move(publication);
   }
 

@@ -29,14 +29,16 @@ target_link_libraries(clock_shim PRIVATE audiobookd_warnings)
 # What the tests and the programs below share.
 file(GLOB _harness CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/faults/*.cpp)
 list(FILTER _harness EXCLUDE REGEX "_test\\.cpp$")
-add_library(faults_harness STATIC ${_harness} daemon/process.cpp jobs/redis_fixture.cpp)
+add_library(faults_harness STATIC ${_harness} daemon/process.cpp jobs/redis_fixture.cpp storage/s3/fake_s3.cpp)
 target_include_directories(faults_harness PUBLIC ${PROJECT_SOURCE_DIR})
-target_link_libraries(faults_harness PUBLIC audiobookd::jobs audiobookd::storage spdlog::spdlog GTest::gtest
+target_link_libraries(faults_harness PUBLIC audiobookd::jobs audiobookd::storage spdlog::spdlog
+                                            nlohmann_json::nlohmann_json GTest::gtest
                                      PRIVATE audiobookd_warnings)
 target_compile_definitions(faults_harness PUBLIC AUDIOBOOKD_PROGRAM="$<TARGET_FILE:audiobookd>"
                                                  AUDIOBOOKD_FAKE_PROGRAM="$<TARGET_FILE:audiobookd-fake>"
                                                  AUDIOBOOKD_CLOCK_SHIM="$<TARGET_FILE:clock_shim>"
-                                                 AUDIOBOOKD_MAKE_CHECKPOINT="$<TARGET_FILE:make-checkpoint>")
+                                                 AUDIOBOOKD_MAKE_CHECKPOINT="$<TARGET_FILE:make-checkpoint>"
+                                                 AUDIOBOOKD_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 add_dependencies(faults_harness audiobookd audiobookd-fake clock_shim make-checkpoint)
 
 audiobookd_test_room(faults LIBRARIES faults_harness)

@@ -23,7 +23,9 @@ struct Worker {
   std::string url{};           ///< of Redis; empty: the workplace's
   std::string chunks{};        ///< folder of the chunk store; empty: `name`
   std::string engine{};        ///< folder that says what the engine does; empty: "engine", which all share
-  std::string outputs{};       ///< folder; empty: "out"
+  std::string inputs{};        ///< folder or root on S3; empty: "in"
+  std::string outputs{};       ///< folder or root on S3; empty: "out"
+  std::string s3_section{};    ///< keys of [s3]
   int max_jobs = 8;
   double drain_seconds = 0;
   double period_scale = 0;      ///< 0: the workplace's

@@ -49,7 +49,7 @@ TEST(RoutedStorage, UrlsLeadToS3AndOtherNamesToTheRoots) {
   for (const auto& [name, wanted] : {std::pair("a.mp3", "outputs"), std::pair("s3://b/a.mp3", "s3")}) {
     EXPECT_EQ(place([&, &name = name] { (void)routed.output_exists(name); }), wanted);
     EXPECT_EQ(place([&, &name = name] { routed.read_output(name, {}); }), wanted);
-    EXPECT_EQ(place([&, &name = name] { (void)routed.open_output(name); }), wanted);
+    EXPECT_EQ(place([&, &name = name] { (void)routed.open_output(name, ""); }), wanted);
   }
 }
 

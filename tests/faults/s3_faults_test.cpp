@@ -1,0 +1,188 @@
+// Whole daemons whose documents and books are on S3, and a server there that fails.
+#include "jobs/redis_script.h"
+#include "tests/faults/fault_fixture.h"
+#include "tests/faults/tcp_proxy.h"
+#include "tests/storage/s3/fake_s3.h"
+
+#include <csignal>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace audiobookd::tests {
+namespace {
+
+class FaultS3 : public FaultFixture {
+protected:
+  /// A worker for which everything is on S3, as its environment says who it is.
+  [[nodiscard]] Worker worker(const std::string& name) const {
+    return {.name = name,
+            .inputs = "s3://library/texts",
+            .outputs = "s3://library/books",
+            .s3_section = fmt::format("endpoint = '{}'\nregion = '{}'\nretry_seconds = 0.3\nstaging = 'staging'\n"
+                                      "input_roots = ['s3://incoming']",
+                                      s3_.endpoint(), FakeS3::region),
+            .environment = {{"AWS_ACCESS_KEY_ID", FakeS3::access_key_id},
+                            {"AWS_SECRET_ACCESS_KEY", FakeS3::secret_access_key}}};
+  }
+  void enqueue_s3(const std::string& id, int seed, int paragraphs, const std::string& more = "") {
+    s3_.put("library", "texts/" + id + ".txt", book_text(seed, paragraphs));
+    add("normal", R"({"id":")" + id + R"(","input":")" + id + R"(.txt","output":")" + id + R"(.mp3")" + more + "}");
+  }
+  /// Waits until the job is done. Its book must have been written exactly once and be whole.
+  ::testing::AssertionResult is_on_s3(const std::string& id, int seed, int paragraphs) {
+    if (auto done = reaches(id, "done"); !done) {
+      return done;
+    }
+    const std::string path = "library/books/" + id + ".mp3";
+    const nlohmann::json object = s3_.object(path);
+    const int times = object.is_null() ? 0 : object.at("written").get<int>();
+    write_file(place_.path("downloaded.mp3"), s3_.content(path));
+    const std::size_t samples = times > 0 ? decoded_samples(place_.path("downloaded.mp3")) : 0;
+    if (times == 1 && samples == book_samples(seed, paragraphs)) {
+      return ::testing::AssertionSuccess();
+    }
+    return ::testing::AssertionFailure() << id << " was written " << times << " times and has " << samples
+                                         << " samples of " << book_samples(seed, paragraphs) << "; logs:\n"
+                                         << place_.all_logs();
+  }
+
+  FakeS3 s3_;
+};
+
+TEST_F(FaultS3, BooksAreReadFromThereAndPublishedThere) {
+  const auto running = place_.start(worker("worker"));
+  enqueue_s3("book", 1, 5);
+  EXPECT_TRUE(is_on_s3("book", 1, 5));
+  s3_.put("incoming", "a+b/second book.txt", book_text(2, 5));
+  add("normal",
+      R"({"id":"second","input":"s3://incoming/a+b/second book.txt","output":"s3://library/books/second.mp3"})");
+  EXPECT_TRUE(is_on_s3("second", 2, 5));
+  add("normal", R"({"id":"third","input":"s3://elsewhere/a.txt","output":"third.mp3"})");
+  ASSERT_TRUE(reaches("third", "dead"));
+  EXPECT_NE(field("third", "error").find("below none of the configured roots"), std::string::npos);
+  add("normal", R"({"id":"fourth","input":"lost.txt","output":"fourth.mp3"})");
+  ASSERT_TRUE(reaches("fourth", "dead"));
+  EXPECT_NE(field("fourth", "error").find("'s3://library/texts/lost.txt': HTTP 404"), std::string::npos);
+  EXPECT_EQ(running->end(SIGTERM), 0);
+  EXPECT_TRUE(list_names(place_.path("staging")).empty());
+  EXPECT_EQ(place_.all_logs(1 << 20).find(FakeS3::secret_access_key), std::string::npos);
+}
+
+// Fault 24.
+TEST_F(FaultS3, AServerThatFailsIsTriedAgainLaterAndNothingIsPublishedTwice) {
+  const auto running = place_.start(worker("worker"));
+  s3_.fault({{"key", "book"}, {"method", "GET"}, {"status", 503}, {"code", "SlowDown"}, {"times", 1'000'000}});
+  enqueue_s3("book", 1, 20, R"(,"max_attempts":100)");
+  ASSERT_TRUE(reaches("book", "retry_wait"));
+  EXPECT_NE(field("book", "error").find("HTTP 503 SlowDown"), std::string::npos) << field("book", "error");
+  s3_.order({{"op", "release"}});
+  s3_.fault({{"key", "book"}, {"method", "PUT"}, {"reset", "before"}, {"times", 1'000'000}});
+  ASSERT_TRUE(comes([&] { return field("book", "error").find("cannot write") != std::string::npos; }));
+  EXPECT_TRUE(s3_.object("library/books/book.mp3").is_null());
+  s3_.order({{"op", "release"}});
+  EXPECT_TRUE(is_on_s3("book", 1, 20));
+  EXPECT_EQ(rendered(1), 20U) << "the audio was kept";
+  EXPECT_EQ(running->end(SIGTERM), 0);
+}
+
+// Fault 24: a server that answers no more.
+TEST_F(FaultS3, AServerThatDoesNotAnswerKeepsNobodyFromStopping) {
+  auto first = place_.start(worker("first"));
+  s3_.fault({{"key", "books/book"}, {"method", "PUT"}, {"hold", true}, {"times", 1'000'000}});
+  enqueue_s3("book", 1, 5);
+  ASSERT_TRUE(comes([&] { return s3_.sprung() > 0; }));
+  EXPECT_EQ(first->end(SIGTERM), 0);
+  EXPECT_EQ(field("book", "attempts"), "0");
+  EXPECT_NE(state("book"), "done");
+  s3_.order({{"op", "reset"}});
+  s3_.put("library", "texts/book.txt", book_text(1, 5));
+  const auto second = place_.start(worker("second"));
+  EXPECT_TRUE(is_on_s3("book", 1, 5));
+  EXPECT_EQ(second->end(SIGTERM), 0);
+}
+
+// Faults 3 and 24: the worker dies between the upload and the end of its job.
+TEST_F(FaultS3, ABookOfAWorkerThatDiedIsRecognisedWithoutReadingIt) {
+  TcpProxy proxy(server.socket());
+  proxy.hold_request(is_call_of(jobs::scripts::complete));
+  Worker dying = worker("first");
+  dying.url = proxy.url();
+  auto first = place_.start(dying);
+  enqueue_s3("book", 1, 5);
+  ASSERT_TRUE(comes([&] { return proxy.has_sprung(); }));
+  first->end(SIGKILL);
+  proxy.cut();
+  const auto second = place_.start(worker("second"));
+  EXPECT_TRUE(is_on_s3("book", 1, 5));
+  EXPECT_EQ(result("book", "published_by_earlier_attempt"), "true");
+  EXPECT_EQ(rendered(1, second->pid()), 0U);
+  EXPECT_EQ(s3_.count("GET"), 1) << "of the document";
+  EXPECT_EQ(second->end(SIGTERM), 0);
+}
+
+// Fault 25: 412.
+TEST_F(FaultS3, ABookThatAppearsInTheLastMomentIsKept) {
+  const auto running = place_.start(worker("worker"));
+  for (const auto& [id, more, end] : {std::tuple("a", "", "dead"), std::tuple("b", R"(,"if_exists":"skip")", "done")}) {
+    s3_.fault({{"key", fmt::format("books/{}.mp3", id)}, {"method", "PUT"}, {"hold", true}});
+    enqueue_s3(id, 1, 5, more);
+    ASSERT_TRUE(comes([&] { return s3_.sprung() > 0; }));
+    s3_.put("library", fmt::format("books/{}.mp3", id), "somebody else's");
+    s3_.order({{"op", "release"}});
+    ASSERT_TRUE(reaches(id, end));
+    EXPECT_EQ(s3_.content(fmt::format("library/books/{}.mp3", id)), "somebody else's");
+    s3_.order({{"op", "reset"}});
+  }
+  EXPECT_NE(field("a", "error").find("exists already"), std::string::npos) << field("a", "error");
+  EXPECT_EQ(result("b", "skipped"), "true");
+  EXPECT_EQ(running->end(SIGTERM), 0);
+}
+
+// Fault 25: 409.
+TEST_F(FaultS3, AConflictIsDoneAgain) {
+  const auto running = place_.start(worker("worker"));
+  s3_.fault({{"key", "books/book"}, {"method", "PUT"}, {"status", 409}, {"code", "ConditionalRequestConflict"}});
+  enqueue_s3("book", 1, 5);
+  EXPECT_TRUE(is_on_s3("book", 1, 5));
+  EXPECT_EQ(s3_.sprung(), 1);
+  EXPECT_EQ(field("book", "attempts"), "0");
+  EXPECT_EQ(running->end(SIGTERM), 0);
+}
+
+TEST_F(FaultS3, AServerThatIgnoresConditionsIsRefused) {
+  s3_.order({{"op", "set"}, {"knows", nlohmann::json::array()}});
+  const auto running = place_.start(worker("worker"));
+  enqueue_s3("book", 1, 5);
+  ASSERT_TRUE(reaches("book", "dead"));
+  EXPECT_NE(field("book", "error").find("ignores If-None-Match"), std::string::npos) << field("book", "error");
+  EXPECT_EQ(rendered(1), 0U) << "known before anything is rendered";
+  EXPECT_EQ(running->end(SIGTERM), 0);
+}
+
+TEST_F(FaultS3, WithoutCredentialsItSaysAtTheStartWhereItLooked) {
+  Worker stranger = worker("worker");
+  stranger.environment = {{"AWS_ACCESS_KEY_ID", ""},
+                          {"AWS_SECRET_ACCESS_KEY", ""},
+                          {"AWS_SHARED_CREDENTIALS_FILE", place_.path("none").string()},
+                          {"AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1"}};
+  EXPECT_EQ(place_.start(stranger)->wait(), 1);
+  for (const char* place : {"AWS_ACCESS_KEY_ID", "none' does not exist", "instance metadata at http://127.0.0.1:1"}) {
+    EXPECT_TRUE(has_logged("worker", place)) << place_.all_logs();
+  }
+}
+
+TEST_F(FaultS3, CredentialsMayBeInAFile) {
+  Worker with_file = worker("worker");
+  with_file.environment = {{"AWS_ACCESS_KEY_ID", "of somebody else"}, {"AWS_SECRET_ACCESS_KEY", "wrong"}};
+  write_file(place_.path("keys"), fmt::format("[books]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
+                                              FakeS3::access_key_id, FakeS3::secret_access_key));
+  with_file.s3_section += "\ncredentials_file = 'keys'\nprofile = 'books'";
+  const auto running = place_.start(with_file);
+  enqueue_s3("book", 1, 5);
+  EXPECT_TRUE(is_on_s3("book", 1, 5));
+  EXPECT_EQ(running->end(SIGTERM), 0);
+}
+
+} // namespace
+} // namespace audiobookd::tests
