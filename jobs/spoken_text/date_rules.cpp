@@ -3,7 +3,7 @@
 
 #include <array>
 #include <string>
-#include <unordered_map>
+#include <unordered_set>
 
 namespace audiobookd::jobs {
 namespace {
@@ -191,6 +191,32 @@ std::optional<Reading> read_half_day_hour(const Match& match, const Spot& spot) 
   return Reading{length, spot.speller.cardinal(hour) + (minutes.empty() ? "" : " " + minutes) + half};
 }
 
+/// "1:2:3".
+std::optional<Reading> read_ratios(const Match& match, const Spot& spot) {
+  std::string spoken;
+  std::string_view rest = match[0];
+  while (!rest.empty()) {
+    const std::size_t colon = std::min(rest.find(':'), rest.size());
+    spoken += (spoken.empty() ? "" : " to ") + spot.speller.integer(rest.substr(0, colon));
+    rest.remove_prefix(std::min(colon + 1, rest.size()));
+  }
+  return Reading{match.length(), spoken};
+}
+
+/// The beginning of "1-800-FLOWERS". Groups: the digits.
+std::optional<Reading> read_letters_number(const Match& match, const Spot& spot) {
+  return Reading{match[1].size(), spot.speller.digits(match[1])};
+}
+
+/// "call 911".
+std::optional<Reading> read_emergency_number(const Match& match, const Spot& spot) {
+  static const std::unordered_set<std::string_view> calls = {"call",   "Call",    "called",  "calling", "dial",  "Dial",
+                                                             "dialed", "dialled", "dialing", "phone",   "phoned"};
+  return calls.contains(previous_word(spot.before()))
+             ? std::optional(Reading{match.length(), spot.speller.digits(match[0])})
+             : std::nullopt;
+}
+
 std::optional<Reading> read_telephone(const Match& match, const Spot& spot) {
   const std::string_view after = spot.after(match.length());
   if (after.starts_with("-") && begins_with_digit(after.substr(1))) {
@@ -207,11 +233,14 @@ const RuleTable& date_and_time_rules() {
       {R"((?:\+?1[-. ])?\d{3}[-. ]\d{3}[-. ]\d{4}\b)", read_telephone},
       {R"([2-9]\d\d-\d{4}\b)", read_telephone},
       {R"(0\d{2,4} \d{3,4} \d{3,4}\b)", read_telephone},
+      {R"((1-[89]\d\d-)[A-Z])", read_letters_number},
+      {R"(\d{3}\b)", read_emergency_number},
       {R"((\d{4})-(\d\d)-(\d\d))", read_iso_date},
       {R"(\d+(?:-\d+){3,}\b)", read_telephone},
       {R"((\d{1,2})([/.])(\d{1,2})([/.])(\d{4}|\d\d)\b)", read_numeric_date},
       {day + "(?:[–-]" + day + ")?(?: of)? " + months_pattern + R"(\b\.?(?:,? (\d{4})\b)?)", read_day_month},
       {R"((\d{1,2}):([0-5]\d)(?::([0-5]\d))?(?: ?([AaPp])(?:[Mm]\b|(\.) ?[Mm]\.)|\b))", read_clock},
+      {R"(\d{1,4}(?::\d{1,4}){2,}\b)", read_ratios},
       {R"((\d{1,4}):(\d{1,4})\b)", read_ratio},
       {R"((\d{1,2})(?:[.]([0-5]\d))? ?([AaPp])(?:[Mm]\b|(\.) ?[Mm]\.))", read_half_day_hour},
   });

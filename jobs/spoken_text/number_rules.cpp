@@ -56,7 +56,8 @@ std::optional<Reading> read_fraction(const Match& match, const Spot& spot) {
   if (value_of(match[3]) <= 0 || spot.after(match.length()).starts_with("/") || spot.before().ends_with("/")) {
     return std::nullopt;
   }
-  return take(match, quantity_words(spot.speller, match[0]));
+  const std::size_t ending = match[0].size() - (match[0].find_last_of("0123456789") + 1); // "2/3rds"
+  return take(match, quantity_words(spot.speller, match[0].substr(0, match[0].size() - ending)));
 }
 
 std::string decade_words(const Speller& speller, std::int64_t value) {
@@ -109,11 +110,11 @@ std::optional<Reading> read_zip_code(const Match& match, const Spot& spot) {
   return is_state ? take(match, spot.speller.digits(match[0])) : std::nullopt;
 }
 
-/// Superscripts behind a number. Groups: the number, the superscripts.
+/// Superscripts behind a number. Groups: the number, a minus, the superscripts.
 std::optional<Reading> read_power(const Match& match, const Spot& spot) {
   static constexpr std::array<std::string_view, 10> superscripts = {"⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"};
   std::string exponent;
-  for (std::string_view rest = match[2]; !rest.empty();) {
+  for (std::string_view rest = match[3]; !rest.empty();) {
     for (std::size_t digit = 0; digit < superscripts.size(); ++digit) {
       if (rest.starts_with(superscripts.at(digit))) {
         exponent += static_cast<char>('0' + digit);
@@ -122,7 +123,9 @@ std::optional<Reading> read_power(const Match& match, const Spot& spot) {
       }
     }
   }
-  const std::string power = exponent == "2"   ? " squared"
+  const bool negative = !match[2].empty();
+  const std::string power = negative          ? " to the power of minus " + spot.speller.integer(exponent)
+                            : exponent == "2" ? " squared"
                             : exponent == "3" ? " cubed"
                                               : " to the power of " + spot.speller.integer(exponent);
   return take(match, spot.speller.decimal(match[1]) + power);
@@ -139,11 +142,20 @@ std::optional<Reading> read_decimal(const Match& match, const Spot& spot) {
   return take(match, spot.speller.decimal(match[0]));
 }
 
+/// "2019/20".
+std::optional<Reading> read_season(const Match& match, const Spot& spot) {
+  const std::int64_t first = value_of(match[1]);
+  const bool goes_on = spot.after(match.length()).starts_with("/");
+  return is_year(first) && value_of(match[2]) == (first + 1) % 100 && !goes_on ? read_years(match, spot) : std::nullopt;
+}
+
 /// What would look like a measure or a date.
 const RuleTable& first_rules() {
   static const RuleTable table({
       {R"(['’‘]?(\d0|\d\d\d0)['’]?s\b)", read_decade},
       {R"(\d{1,3}(?: \d{3})*(?: 000)+\b)", read_spaced},
+      {R"(\d{1,2}(?:,\d\d)+,\d{3}\b)", read_decimal},
+      {R"((\d{4})/(\d\d)\b)", read_season},
   });
   return table;
 }
@@ -156,13 +168,13 @@ const RuleTable& number_rules() {
       {R"((9)/(11)\b)", read_idiom},
       {R"(\d+(?:\.\d+){2,})", read_dotted},
       {R"(\d{1,4}(?:-\d{1,4}){2}\b)", read_dashed},
-      {R"((?:(\d+)[ -])?(\d{1,4})/(\d{1,4})\b)", read_fraction},
+      {R"((?:(\d+)[ -])?(\d{1,4})/(\d{1,4})(?:rds|ths|nds|th|rd)?\b)", read_fraction},
       {R"(['’‘](\d\d)\b)", read_short_year},
       {R"((\d{1,3}(?:,\d{3})+|\d+)(?:st|nd|rd|th|ST|ND|RD|TH)\b)", read_ordinal},
       {R"((\d{4})(?:[–-]|--)(\d{2})\b)", read_years},
       {R"((\d{4})\b( (?:AD|CE|BC|BCE)\b)?)", read_year},
       {R"(\d{5}\b)", read_zip_code},
-      {R"((\d+(?:\.\d+)?)((?:⁰|¹|²|³|⁴|⁵|⁶|⁷|⁸|⁹)+))", read_power},
+      {R"((\d+(?:\.\d+)?)(⁻?)((?:⁰|¹|²|³|⁴|⁵|⁶|⁷|⁸|⁹)+))", read_power},
       {R"(\d{1,3}(?:,\d{3})+(?:\.\d+)?\b)", read_decimal},
       {R"(\d*\.\d+)", read_decimal},
       {R"(\d+)", read_decimal},

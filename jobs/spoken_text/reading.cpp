@@ -94,7 +94,8 @@ std::string_view previous_word(std::string_view before) {
   }
   before.remove_suffix(1);
   std::size_t begin = before.size();
-  while (begin > 0 && before.size() - begin < longest_word && is_word_byte(before[begin - 1])) {
+  while (begin > 0 && before.size() - begin < longest_word &&
+         (is_word_byte(before[begin - 1]) || before[begin - 1] == '\'')) {
     --begin;
   }
   return before.substr(begin);

@@ -13,6 +13,12 @@ bool is_word_character(UChar32 c) { return u_isalnum(c) || u_charType(c) == U_NO
 
 bool is_closing(char c) { return std::string_view(".,;:!?").find(c) != std::string_view::npos; }
 
+/// "A.D.", "K.": the full stop of a single letter ends no sentence.
+bool ends_with_initial(std::string_view text) {
+  const std::string_view letter = without_last_code_point(text);
+  return u_isalpha(last_code_point(letter)) && !is_word_character(last_code_point(without_last_code_point(letter)));
+}
+
 } // namespace
 
 void SpokenOutput::copy(std::string_view written) {
@@ -48,7 +54,7 @@ bool SpokenOutput::at_sentence_start() const {
   while (!before.empty()) {
     const UChar32 c = last_code_point(before);
     if (passed.find(static_cast<char32_t>(c)) == std::u32string_view::npos) {
-      return spaced && (c == '.' || c == '!' || c == '?' || c == U'…');
+      return spaced && (c == '!' || c == '?' || c == U'…' || (c == '.' && !ends_with_initial(before)));
     }
     spaced = spaced || c == ' ';
     before = without_last_code_point(before);

@@ -66,10 +66,16 @@ bool stands_between_operands(const Spot& spot) {
 std::optional<Reading> said(std::string words) { return Reading{1, std::move(words)}; }
 std::optional<Reading> left_out() { return Reading{1, ""}; }
 
+/// "x86", "B2": digits behind a letter.
+bool ends_with_code(std::string_view text) {
+  const std::size_t end = text.find_last_not_of("0123456789");
+  return end != std::string_view::npos && end + 1 < text.size() && is_ascii_letter(text[end]);
+}
+
 /// "-5", "5-6", but not "well-known".
 std::optional<Reading> read_hyphen(const Spot& spot) {
   const Neighbours near(spot);
-  if (is_digit(near.before) && is_digit(near.after)) {
+  if (is_digit(near.before) && is_digit(near.after) && !ends_with_code(spot.before())) {
     return said("to");
   }
   const bool opens = near.before == ' ' || near.before == '(' || near.before == '[' || near.before == '"';
@@ -172,9 +178,14 @@ std::optional<Reading> read_ascii_symbol(char c, const Spot& spot) {
 /// Superscripts behind a word are footnote marks, behind a single letter a power.
 std::optional<Reading> read_superscript(std::size_t length, int digit, const Spot& spot) {
   const std::string_view before = spot.before();
-  const bool single_letter = !before.empty() && is_ascii_letter(before.back()) &&
-                             (before.size() == 1 || !is_word_byte(before[before.size() - 2]));
-  const bool is_power = single_letter && (digit == 2 || digit == 3) && before.back() != 'I' && before.back() != 'a';
+  std::size_t begin = before.size();
+  while (begin > 0 && before.size() - begin < 4 && is_word_byte(before[begin - 1])) {
+    --begin;
+  }
+  const std::string_view word = before.substr(begin);
+  const bool is_variable = word.size() == 1 || (word.size() < 4 && word.find_first_of("aeiouyAEIOUY") == word.npos);
+  const bool is_power = (digit == 2 || digit == 3) && !word.empty() && is_variable && is_ascii_letter(word.back()) &&
+                        word != "I" && word != "a" && word != "A";
   return Reading{length, is_power ? (digit == 2 ? "squared" : "cubed") : ""};
 }
 
@@ -208,9 +219,10 @@ std::optional<Reading> read_symbol(const Spot& spot) {
       return reading;
     }
   }
-  const bool dash_between_numbers = (c == U'–' || c == U'‒') && spot.at > 0 && is_digit(spot.text[spot.at - 1]);
-  if (dash_between_numbers && (begins_with_digit(spot.after(length)) || spot.after(length).starts_with("$") ||
-                               spot.after(length).starts_with("£") || spot.after(length).starts_with("€"))) {
+  const bool is_en_dash = (c == U'–' || c == U'‒') && spot.at > 0 && spot.text[spot.at - 1] != ' ';
+  const std::string_view behind = spot.after(length);
+  if (is_en_dash &&
+      (begins_with_digit(behind) || behind.starts_with("$") || behind.starts_with("£") || behind.starts_with("€"))) {
     return Reading{length, "to"};
   }
   const int digit = superscript_digit(static_cast<char32_t>(c));
