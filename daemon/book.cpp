@@ -2,6 +2,7 @@
 #include "daemon/book.h"
 
 #include "jobs/document/chapter_selection.h"
+#include "jobs/spoken_text/spoken_text.h"
 
 #include <algorithm>
 #include <cctype>
@@ -71,7 +72,9 @@ std::size_t count_words(std::string_view text) {
 
 } // namespace
 
-Book plan_book(const jobs::Document& document, const BookOptions& options, const Renderer& renderer) {
+Book plan_book(const jobs::Document& written, const BookOptions& options, const Renderer& renderer) {
+  const jobs::Document document = jobs::speak(
+      written, {.language = options.language, .normalize = options.normalize, .dictionaries = options.dictionaries});
   jobs::ChunkerOptions chunker;
   chunker.predict_tokens = [&renderer](std::string_view text) { return renderer.predict_tokens(text); };
   chunker.first_sentence_alone = options.is_interactive;

@@ -22,7 +22,9 @@ struct BookOptions {
   std::string language = "en"; ///< BCP 47
   jobs::JobParams params;
   jobs::Pauses pauses;
-  bool is_interactive = false; ///< somebody waits for its beginning
+  bool normalize = true;                      ///< numbers, abbreviations and the like are read as words
+  std::vector<jobs::Words> dictionaries = {}; ///< how words are said; later ones override earlier ones
+  bool is_interactive = false;                ///< somebody waits for its beginning
 };
 
 /// Audio to render. Text that returns under the same circumstances is one piece, however often it is heard.
@@ -54,8 +56,9 @@ struct Book {
 
 /// Cuts @p document into utterances and names their audio. Every chapter gets its chapter_title(). A document that says
 /// it is in another language than it will be read in gets a warning. When somebody waits, the first sentence is an
-/// utterance of its own and the first half minute is urgent.
-/// @throws std::invalid_argument naming a voice that is not loaded.
+/// utterance of its own and the first half minute is urgent. Everything but the titles is as it will be said
+/// (jobs::speak()).
+/// @throws std::invalid_argument naming a voice that is not loaded; jobs::DocumentError when nothing can be said.
 [[nodiscard]] Book plan_book(const jobs::Document& document, const BookOptions& options, const Renderer& renderer);
 
 } // namespace audiobookd::daemon

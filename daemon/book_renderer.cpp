@@ -56,6 +56,15 @@ storage::Tags make_tags(const Book& book, const BookRequest& request, const engi
   tags.album = tags.title;
   tags.author = first_non_empty(request.author, book.author);
   tags.narrator = narrator_of(request);
+  const jobs::Document& document = request.document;
+  tags.series = document.series;
+  tags.series_index = document.series_index;
+  tags.publisher = document.publisher;
+  tags.year = document.year;
+  tags.description = document.description;
+  if (document.cover) {
+    tags.cover = storage::CoverPicture{document.cover->bytes, document.cover->media_type};
+  }
   tags.language = request.options.language;
   tags.disclosure = storage::synthetic_narration(info.model, tags.narrator);
   if (info.synthetic) {

@@ -2,6 +2,7 @@
 #include "daemon/config.h"
 
 #include "daemon/config_section.h"
+#include "daemon/dictionary_file.h"
 #include "daemon/renderer_group.h"
 #include "storage/errors.h"
 #include "storage/s3/location.h"
@@ -98,6 +99,15 @@ void read_loudness(ConfigSection section, std::optional<LoudnessTarget>& loudnes
   loudness = enabled ? std::optional(target) : std::nullopt;
 }
 
+void read_text(ConfigSection section, TextConfig& text) {
+  section.read("normalize", text.normalize);
+  section.read_path("dictionary", text.dictionary);
+  section.reject_unknown();
+  if (!text.dictionary.empty()) {
+    text.words = load_dictionary(text.dictionary);
+  }
+}
+
 void read_audio(ConfigSection section, AudioConfig& audio) {
   section.read("voice", audio.voice);
   if (!std::regex_match(audio.voice, std::regex("[A-Za-z0-9_.-]{1,128}"))) {
@@ -151,6 +161,7 @@ Config load_config(const std::filesystem::path& file) {
   read_s3(root.section("s3"), config.s3);
   read_engine(root.section("engine"), config.engine);
   read_queue(root.section("queue"), config.queue);
+  read_text(root.section("text"), config.text);
   read_audio(root.section("audio"), config.audio);
   read_estimate(root.section("estimate"), config.estimate);
   read_log(root.section("log"), config.log_level);
@@ -159,7 +170,7 @@ Config load_config(const std::filesystem::path& file) {
 }
 
 std::string describe(const Config& config) {
-  const auto& [redis, paths, s3, engine, queue, audio, estimate, log_level] = config;
+  const auto& [redis, paths, s3, engine, queue, text, audio, estimate, log_level] = config;
   std::ostringstream out;
   out << "[redis]\nurl = " << quoted(without_password(redis.url)) << "\nprefix = " << quoted(redis.prefix)
       << "\npassword_file = " << quoted(redis.password_file) << "\n\n[paths]\ninput_root = " << quoted(paths.input_root)
@@ -176,7 +187,8 @@ std::string describe(const Config& config) {
       << "\nshort_minutes = " << queue.short_minutes << "\ndrain_seconds = " << queue.drain_seconds
       << "\nmax_wait_s = " << queue.max_wait_s << "\nended_retention_days = " << queue.ended_retention_days
       << "\nidempotency_days = " << queue.idempotency_days << "\nperiod_scale = " << queue.period_scale
-      << "\n\n[audio]\nvoice = " << quoted(audio.voice) << "\nsample_rate = " << audio.mp3.sample_rate
+      << "\n\n[text]\nnormalize = " << (text.normalize ? "true" : "false")
+      << "\ndictionary = " << quoted(text.dictionary) << "\n\n[audio]\nvoice = " << quoted(audio.voice) << "\nsample_rate = " << audio.mp3.sample_rate
       << "\nbitrate_kbps = " << audio.mp3.bitrate_kbps << "\nquality = " << audio.mp3.quality
       << "\nencoder_threads = " << audio.encoder_threads
       << "\nloudness = { enabled = " << (audio.loudness ? "true" : "false")

@@ -10,6 +10,7 @@
 #include "daemon/s3_config.h"
 #include "engine/engine.h"
 #include "jobs/chunker.h"
+#include "jobs/spoken_text/dictionary.h"
 #include "storage/mp3_encoder.h"
 
 #include <cstdint>
@@ -49,12 +50,19 @@ struct AudioConfig {
   jobs::Pauses pauses;
 };
 
+struct TextConfig {
+  bool normalize = true;            ///< of jobs that do not say: numbers and the like are read as words
+  std::filesystem::path dictionary; ///< empty: none
+  jobs::Words words;                ///< of the dictionary
+};
+
 struct Config {
   RedisConfig redis;
   PathConfig paths;
   S3Config s3;
   engine::EngineOptions engine; ///< empty checkpoint: the embedded voice; device: see is_device_list()
   QueueConfig queue;
+  TextConfig text;
   AudioConfig audio;
   EstimateConfig estimate;
   std::string log_level = "info"; ///< as spdlog calls them

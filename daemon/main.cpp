@@ -2,6 +2,7 @@
 //
 // Exit status: 0 done; 1 failed while running; 2 wrong usage or configuration; 130 interrupted.
 #include "daemon/config.h"
+#include "daemon/dictionary_file.h"
 #include "daemon/embedded_checkpoint.h"
 #include "daemon/environment.h"
 #include "daemon/errors.h"
@@ -39,6 +40,8 @@ struct CommandLine {
   bool check_config = false;
   engine::EngineOptions engine;
   daemon::RenderOptions render;
+  std::filesystem::path dictionary;
+  bool as_written = false;
 };
 
 std::optional<daemon::LoudnessTarget> parse_loudness(const std::string& text) {
@@ -91,6 +94,11 @@ void describe_render(CLI::App& render, CommandLine& line) {
   render.add_option_function<std::string>(
       "--loudness", [&line](const std::string& text) { line.render.loudness = parse_loudness(text); },
       "LUFS to bring the book to, or off (default: -19)");
+  render.add_option("--language", line.render.book.language, "How it is read: en (as in the United States) or en-GB")
+      ->check(CLI::IsMember({"en", "en-US", "en-GB", "en-AU", "en-CA", "en-IE", "en-IN", "en-NZ", "en-ZA"}))
+      ->capture_default_str();
+  render.add_option("--dictionary", line.dictionary, "How words are said: TOML, a table [words], written = \"spoken\"");
+  render.add_flag("--as-written", line.as_written, "Do not read numbers, abbreviations and the like as words");
   render.add_flag("--force", line.render.replace, "Replace an output that exists");
 }
 
@@ -242,7 +250,9 @@ int run_daemon(const CommandLine& line) {
                                               .voices = voices,
                                               .mp3 = config.audio.mp3,
                                               .loudness = config.audio.loudness,
-                                              .pauses = config.audio.pauses},
+                                              .pauses = config.audio.pauses,
+                                              .normalize = config.text.normalize,
+                                              .dictionary = config.text.words},
                                  .periods = service_periods(config.queue),
                                  .limits = limits_of(config)});
   systemd.ready();
@@ -258,6 +268,10 @@ int run_render(CommandLine line) {
     chunk_store = daemon::cache_folder() / "chunks";
   }
   line.render.voices = daemon::data_folder() / "voices";
+  line.render.book.normalize = !line.as_written;
+  if (!line.dictionary.empty()) {
+    line.render.book.dictionaries = {daemon::load_dictionary(line.dictionary)};
+  }
   std::stop_source stop;
   const daemon::SignalThread signals({SIGINT, SIGTERM}, [&stop](int) {
     if (!stop.request_stop()) {

@@ -220,6 +220,8 @@ BookRequest RenderJob::make_request() const {
   request.options = {.language = job.language,
                      .params = job.params,
                      .pauses = merge(job.pauses, with_.defaults.pauses),
+                     .normalize = job.normalize.value_or(with_.defaults.normalize),
+                     .dictionaries = {with_.defaults.dictionary, job.dictionary},
                      .is_interactive = job.job_class == jobs::JobClass::interactive};
   choose_voice(request);
   request.mp3 = merge(job.format, with_.defaults.mp3);

@@ -33,6 +33,8 @@ struct JobDefaults {
   storage::Mp3Settings mp3;
   std::optional<LoudnessTarget> loudness;
   jobs::Pauses pauses;
+  bool normalize = true;       ///< as BookOptions::normalize
+  jobs::Words dictionary = {}; ///< how words are said; a job's own comes before it
 };
 
 /// What jobs work with. Everything outlives them.

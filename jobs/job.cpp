@@ -97,6 +97,17 @@ void read_voice(const JsonFields& fields, Job& job) {
   job.model = name_field(fields, "model").value_or(job.model);
 }
 
+void read_text_rules(const JsonFields& fields, Job& job) {
+  job.normalize = fields.boolean("normalize");
+  job.dictionary = fields.texts("dictionary").value_or(Words());
+  if (job.dictionary.size() > max_dictionary_words)
+    fields.fail("dictionary", std::to_string(job.dictionary.size()) + " words, at most " +
+                                  std::to_string(max_dictionary_words) + " are allowed");
+  for (const auto& [written, spoken] : job.dictionary)
+    if (const auto complaint = complaint_about(written, spoken))
+      fields.fail("dictionary", "\"" + written.substr(0, max_written_bytes) + "\": " + *complaint);
+}
+
 void read_params(const JsonFields& fields, JobParams& params) {
   const auto inner = fields.object("params", {"exaggeration", "cfg_weight", "temperature", "repetition_penalty",
                                               "min_p", "top_k", "top_p", "cfm_steps", "seed"});
@@ -198,17 +209,18 @@ void check_version(const nlohmann::json& object, const std::string& id) {
 }
 
 Job read_job(const nlohmann::json& object, std::string_view entry_id) {
-  const JsonFields fields(object, "",
-                          {"v",       "id",       "input",    "text",  "output",       "if_exists",  "title",
-                           "author",  "cover",    "language", "voice", "model",        "params",     "format",
-                           "split",   "chapters", "pauses",   "class", "max_attempts", "not_before", "idempotency_key",
-                           "metadata"});
+  const JsonFields fields(
+      object, "",
+      {"v",      "id",       "input",        "text",       "output",          "if_exists", "title",     "author",
+       "cover",  "language", "voice",        "model",      "params",          "format",    "split",     "chapters",
+       "pauses", "class",    "max_attempts", "not_before", "idempotency_key", "metadata",  "normalize", "dictionary"});
   Job job;
   job.v = fields.integer("v", {1, job_version}).value_or(job.v);
   job.id = name_field(fields, "id").value_or(std::string(entry_id));
   read_source(fields, job);
   read_target(fields, job);
   read_voice(fields, job);
+  read_text_rules(fields, job);
   fields.not_supported("cover");
   read_params(fields, job.params);
   read_format(fields, job.format);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "jobs/document/chapter_selection.h"
+#include "jobs/spoken_text/dictionary.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -97,10 +98,12 @@ struct Job {
   IfExists if_exists = IfExists::fail;
   std::string title;
   std::string author;
-  std::string language = "en"; ///< BCP 47
-  std::string voice;           ///< empty: the daemon's default, or that of the clip
-  std::string voice_clip;      ///< path below the input roots of a clip that the voice is made of; empty: none
-  std::string model;           ///< empty: whatever the daemon has loaded
+  std::string language = "en";   ///< BCP 47
+  std::optional<bool> normalize; ///< whether numbers, abbreviations and the like are read as words
+  Words dictionary;              ///< how words are said; before the worker's
+  std::string voice;             ///< empty: the daemon's default, or that of the clip
+  std::string voice_clip;        ///< path below the input roots of a clip that the voice is made of; empty: none
+  std::string model;             ///< empty: whatever the daemon has loaded
   JobParams params;
   JobFormat format;
   std::vector<ChapterRange> chapters; ///< to read; empty: all

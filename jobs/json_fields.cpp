@@ -152,6 +152,30 @@ std::optional<float> JsonFields::number(std::string_view name, Range range) cons
   return value->get<float>();
 }
 
+std::optional<bool> JsonFields::boolean(std::string_view name) const {
+  const json* value = find(name);
+  if (value == nullptr)
+    return std::nullopt;
+  if (!value->is_boolean())
+    fail_type(name, *value, "true or false");
+  return value->get<bool>();
+}
+
+std::optional<std::map<std::string, std::string, std::less<>>> JsonFields::texts(std::string_view name) const {
+  const json* value = find(name);
+  if (value == nullptr)
+    return std::nullopt;
+  if (!value->is_object())
+    fail_type(name, *value, "an object like {\"written\": \"spoken\"}");
+  std::map<std::string, std::string, std::less<>> texts;
+  for (const auto& [key, text] : value->items()) {
+    if (!text.is_string())
+      fail(name, shown(json(key)) + ": expected a string, found " + shown(text));
+    texts.emplace(key, text.get<std::string>());
+  }
+  return texts;
+}
+
 std::optional<std::size_t> JsonFields::choice(std::string_view name,
                                               const std::vector<std::string_view>& choices) const {
   const json* value = find(name);

@@ -1,6 +1,8 @@
 // See job_flags.h.
 #include "daemon/ctl/job_flags.h"
 
+#include "daemon/dictionary_file.h"
+
 #include <algorithm>
 #include <charconv>
 #include <istream>
@@ -14,7 +16,7 @@ namespace {
 struct JobFlag {
   const char* option;
   const char* field; ///< path in the job
-  bool is_number;    ///< what looks like a number becomes one
+  bool is_number;    ///< what looks like a number becomes one, "true" and "false" become what they say
   const char* help;
 };
 
@@ -28,6 +30,8 @@ const std::vector<JobFlag>& all_flags() {
       {"--title", "title", false, "Title in the MP3's tags"},
       {"--author", "author", false, "Author in the MP3's tags"},
       {"--language", "language", false, "Language tag, like en"},
+      {"--normalize", "normalize", true, "Whether numbers and the like are read as words: true or false"},
+      {"--dictionary", "dictionary", false, "How words are said: a TOML file on this machine"},
       {"--voice", "voice", false, "Name of a voice that the worker has"},
       {"--voice-clip", "voice.clip", false, "Instead: clip of a speaker, relative to the worker's input root"},
       {"--model", "model", false, "Model that the worker must have loaded"},
@@ -58,10 +62,10 @@ const std::vector<JobFlag>& all_flags() {
   return flags;
 }
 
-/// @p text as a number if it is one: what it should have been is said by the job's own check.
+/// @p text as a number or truth value if it is one: what it should have been is said by the job's own check.
 nlohmann::json number_or_text(const std::string& text) {
   auto value = nlohmann::json::parse(text, nullptr, false);
-  return value.is_number() ? value : nlohmann::json(text);
+  return value.is_number() || value.is_boolean() ? value : nlohmann::json(text);
 }
 
 /// The place of a dotted path in @p job; makes the object that it lies in.
@@ -75,6 +79,15 @@ nlohmann::json& place_of(nlohmann::json& job, const std::string& path) {
     throw std::invalid_argument(path.substr(0, dot) + ": not an object, so that " + path + " cannot be set in it");
   }
   return parent[path.substr(dot + 1)];
+}
+
+/// The words of a file, as a job has them.
+nlohmann::json dictionary_of(const std::string& file) {
+  try {
+    return load_dictionary(file);
+  } catch (const ConfigError& error) { // a mistake in a job, like others
+    throw std::invalid_argument("--dictionary: " + std::string(error.what()));
+  }
 }
 
 void require_utf8(const char* option, const std::string& text) {
@@ -125,6 +138,8 @@ void JobFlags::put_into(nlohmann::json& job, std::int64_t now_s, std::istream& i
     nlohmann::json& place = place_of(job, flag.field);
     if (std::string_view(flag.field) == "not_before") {
       place = parse_not_before(text, now_s);
+    } else if (std::string_view(flag.field) == "dictionary") {
+      place = dictionary_of(text);
     } else {
       place = flag.is_number ? number_or_text(text) : nlohmann::json(text);
     }

@@ -5,6 +5,7 @@
 #include "daemon/ctl/completion.h"
 #include "daemon/ctl/exit_status.h"
 #include "daemon/ctl/queue_commands.h"
+#include "daemon/ctl/text_command.h"
 #include "daemon/ctl/voice_command_line.h"
 
 #include <CLI/CLI.hpp>
@@ -51,6 +52,8 @@ ExitStatus run(int argc, char** argv) {
   chapters.describe(app);
   daemon::VoiceCommandLine voice;
   voice.describe(app);
+  daemon::TextCommand text;
+  text.describe(app);
   std::string shell;
   CLI::App& completion = *app.add_subcommand("completion", "Print a script that lets a shell complete commands");
   completion.add_option("shell", shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
@@ -63,6 +66,9 @@ ExitStatus run(int argc, char** argv) {
     return *status;
   }
   if (const auto status = chapters.run()) {
+    return *status;
+  }
+  if (const auto status = text.run(std::cout, std::cerr)) {
     return *status;
   }
   if (completion.parsed()) {

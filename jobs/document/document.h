@@ -74,7 +74,7 @@ struct DocumentLimits {
   std::size_t ratio_counts_from = 1u << 20; ///< bytes unpacked: smaller members may have any ratio
   int max_depth = 250;                      ///< of elements in one another, in XML and HTML
   std::size_t max_xml_elements = 500'000;   ///< of one XML file
-  std::size_t max_cover_bytes = std::size_t{10} << 20;
+  std::size_t max_cover_bytes = std::size_t{6} << 20;
   int max_cover_pixels = 10'000; ///< of the cover's width and of its height
 };
 

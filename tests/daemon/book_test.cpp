@@ -230,6 +230,23 @@ TEST_F(BookTest, ABookWaitsForRoomInTheStoreAsLongAsItHasPatience) {
   EXPECT_THROW(interrupted.get(), Interrupted);
 }
 
+TEST_F(BookTest, WhatIsWrittenIsPlannedAsItIsSaidAndTitlesAsTheyAreWritten) {
+  const jobs::Document document = jobs::parse_document("CHAPTER IX\n\nDr. Lee paid $5 for the gif.\n", "book.txt");
+  BookOptions options;
+  options.dictionaries = {{{"gif", "picture"}}, {{"gif", "jif"}}};
+  const testing::FakeRenderer renderer;
+  const Book spoken = plan_book(document, options, renderer);
+  ASSERT_EQ(spoken.pieces.size(), 2U);
+  EXPECT_EQ(spoken.pieces[0].utterance.text, "Chapter nine");
+  EXPECT_EQ(spoken.pieces[1].utterance.text, "Doctor Lee paid five dollars for the jif.");
+  EXPECT_EQ(spoken.chapter_titles, std::vector<std::string>{"CHAPTER IX"});
+  options.normalize = false;
+  const Book written = plan_book(document, options, renderer);
+  ASSERT_EQ(written.pieces.size(), 2U);
+  EXPECT_EQ(written.pieces[0].utterance.text, "CHAPTER IX");
+  EXPECT_EQ(written.pieces[1].utterance.text, "Dr. Lee paid $5 for the jif.");
+}
+
 TEST_F(BookTest, TextThatReturnsInAnotherChapterIsRenderedOnceAndHeardTwice) {
   const std::string refrain = "And so the long night went on, as it always had.\n\n";
   const Outcome outcome = render("a", request("CHAPTER 1\n\n" + refrain + "CHAPTER 2\n\n" + refrain));

@@ -1,5 +1,6 @@
 // The configuration file: what is understood, and how mistakes are answered.
 #include "daemon/config.h"
+#include "daemon/dictionary_file.h"
 #include "tests/daemon/fakes.h"
 
 #include <gtest/gtest.h>
@@ -58,6 +59,37 @@ TEST(Config, MistakesInTheSectionOfS3AreNamed) {
             ":6: s3.input_roots: expected a list of strings, found [ 's3://abc', 1 ]");
   EXPECT_TRUE(error_with("output_roots = ['/srv']").starts_with(":6: s3.output_roots: expected s3://BUCKET"));
   EXPECT_EQ(error_with("secret = 'x'"), ":6: s3.secret: unknown key");
+}
+
+TEST(Config, TheDictionaryIsReadWithTheConfiguration) {
+  const testing::TemporaryFolder folder;
+  folder.write("words.toml", "[words]\n\"Hermione\" = \"Her my oh nee\"\nsic = ''\n");
+  const std::string text = std::string(least) + "[text]\nnormalize = false\ndictionary = 'words.toml'\n";
+  const Config config = load_config(folder.write("a.toml", text));
+  EXPECT_FALSE(config.text.normalize);
+  EXPECT_EQ(config.text.words, (jobs::Words{{"Hermione", "Her my oh nee"}, {"sic", ""}}));
+}
+
+/// What is said of a dictionary, behind its name.
+std::string dictionary_error(const std::string& text) {
+  const testing::TemporaryFolder folder;
+  const std::filesystem::path file = folder.write("words.toml", text);
+  try {
+    (void)load_dictionary(file);
+  } catch (const ConfigError& error) {
+    return std::string(error.what()).substr(file.string().size());
+  }
+  return "accepted";
+}
+
+TEST(Config, AMistakeInADictionaryIsNamedWithItsLine) {
+  EXPECT_EQ(dictionary_error("[words]\ngif = 5\n"),
+            ":2: words.\"gif\": expected the spoken words in quotation marks, like \"gif\" = \"jif\"");
+  EXPECT_EQ(dictionary_error("gif = 'jif'\n"), ":1: \"gif\" is unknown; words belong into a table [words]");
+  EXPECT_EQ(dictionary_error("# empty\n"), ": expected a table [words] with lines like \"gif\" = \"jif\"");
+  EXPECT_EQ(dictionary_error("words = 5\n"), ":1: expected a table [words] with lines like \"gif\" = \"jif\"");
+  EXPECT_EQ(dictionary_error("[words]\n' ' = 'x'\n"), ":2: words.\" \": the written word is empty");
+  EXPECT_EQ(dictionary_error("[words]\ngif = 'a'\ngif = 'b'\n").substr(0, 3), ":3:");
 }
 
 TEST(Config, TheExampleFileIsValidAndItsCommentedKeysAreTheDefaults) {

@@ -36,6 +36,8 @@ TEST(Job, MinimalJobGetsDefaultsAndTheEntryIdAsName) {
   EXPECT_EQ(job.job_class, JobClass::book);
   EXPECT_EQ(job.language, "en");
   EXPECT_EQ(job.voice, "");
+  EXPECT_FALSE(job.normalize);
+  EXPECT_TRUE(job.dictionary.empty());
   EXPECT_EQ(job.max_attempts, 3);
   EXPECT_FALSE(job.not_before_s);
   EXPECT_FALSE(job.params.temperature);
@@ -48,8 +50,10 @@ TEST(Job, EveryFieldIsRead) {
     "model":"chatterbox","params":{"exaggeration":0.25,"cfg_weight":0,"temperature":1,"repetition_penalty":1.5,
     "min_p":0.125,"top_k":40,"top_p":0.5,"cfm_steps":5,"seed":18446744073709551615},"format":{"codec":"mp3","sample_rate":44100,"bitrate_kbps":64},
     "split":"single","chapters":"1-3,7","pauses":{"sentence_ms":1,"paragraph_ms":2,"scene_ms":3,"chapter_ms":4},"max_attempts":7,
-    "not_before":1700000000,"idempotency_key":"order-1"})");
+    "not_before":1700000000,"idempotency_key":"order-1","normalize":false,"dictionary":{"Nevada":"Nev AH da","sic":""}})");
   EXPECT_EQ(job.id, "war-and_peace.1");
+  EXPECT_EQ(job.normalize, false);
+  EXPECT_EQ(job.dictionary, (Words{{"Nevada", "Nev AH da"}, {"sic", ""}}));
   EXPECT_EQ(job.text, "Well, Prince.");
   EXPECT_EQ(job.input, "");
   EXPECT_EQ(job.output, "b/war.mp3");
@@ -108,6 +112,11 @@ TEST(Job, EveryMistakeIsNamed) {
       {R"({"input":"a","outptu":"b"})", {"outptu", "unknown", "did you mean \"output\"?"}},
       {with(R"("params":{"temprature":1})"), {"params.temprature", "did you mean \"temperature\"?"}},
       {with(R"("zzzzzzzz":1,"qqqqqqqq":2)"), {"zzzzzzzz", "qqqqqqqq"}},
+      {with(R"("normalize":"yes")"), {"normalize", "true or false", "yes"}},
+      {with(R"("dictionary":["gif"])"), {"dictionary", "an object", "gif"}},
+      {with(R"("dictionary":{"gif":5})"), {"dictionary", "gif", "a string", "5"}},
+      {with(R"("dictionary":{" ":"x"})"), {"dictionary", "\" \"", "the written word is empty"}},
+      {with(R"("dictionary":{"gif":"a\nb"})"), {"dictionary", "gif", "line break"}},
       {with(R"("v":0)"), {"v:", "0"}},
       {with(R"("v":"1")"), {"v:", "\"1\""}},
       {with(R"("id":"a b")"), {"id:", "a b"}},

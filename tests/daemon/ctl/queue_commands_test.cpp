@@ -34,6 +34,7 @@ protected:
 // --- enqueue ------------------------------------------------------------------------------------------------------
 
 TEST_F(RedisCtl, EveryFieldOfAJobHasAnOption) {
+  const testing::TemporaryFolder folder;
   const Ran ran = ctl({"enqueue",
                        "--queue",
                        "high",
@@ -53,6 +54,10 @@ TEST_F(RedisCtl, EveryFieldOfAJobHasAnOption) {
                        "en-GB",
                        "--voice",
                        "anna",
+                       "--normalize",
+                       "false",
+                       "--dictionary",
+                       (folder.write("words.toml", "[words]\ngif = 'jif'\n")).string(),
                        "--model",
                        "m",
                        "--exaggeration",
@@ -105,6 +110,8 @@ TEST_F(RedisCtl, EveryFieldOfAJobHasAnOption) {
                          {"author", "Anna"},
                          {"language", "en-GB"},
                          {"voice", "anna"},
+                         {"normalize", false},
+                         {"dictionary", {{"gif", "jif"}}},
                          {"model", "m"},
                          {"params",
                           {{"exaggeration", 0.7},
@@ -154,6 +161,8 @@ TEST_F(RedisCtl, AMistakeIsSaidBeforeAnythingIsAdded) {
   refuses({"-i", "a.txt", "-o", "a.mp3", "--title", "\xff"}, "--title: not UTF-8");
   refuses({"-i", "a.txt", "-o", "a.mp3", "--queue", "urgent"}, "urgent");
   refuses({"-i", "a.txt", "-o", "a.mp3", "--titel", "x"}, "--titel");
+  refuses({"-i", "a.txt", "-o", "a.mp3", "--normalize", "no"}, "normalize: expected true or false");
+  refuses({"-i", "a.txt", "-o", "a.mp3", "--dictionary", "/nonexistent.toml"}, "--dictionary: /nonexistent.toml");
   refuses({"--job", "-"}, "ouput", R"({"input":"a.txt","ouput":"a.mp3"})");
   refuses({"--job", "-"}, "given twice", R"({"id":"a","id":"b","input":"a.txt","output":"a.mp3"})");
   refuses({"--job", "-"}, "JSON", "{");
