@@ -25,7 +25,7 @@ UChar32 visible(UChar32 c) {
   if (c >= 0x80 && c < 0xa0 && c != 0x85) {
     c = from_windows_1252(static_cast<std::uint8_t>(c));
   }
-  return u_isUWhiteSpace(c) || u_iscntrl(c) || c == 0 ? ' ' : c;
+  return u_isUWhiteSpace(c) || u_charType(c) == U_CONTROL_CHAR ? ' ' : c;
 }
 
 } // namespace

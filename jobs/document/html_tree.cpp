@@ -81,6 +81,40 @@ std::string without_controls(std::string_view bytes, const std::string& name) {
   return text;
 }
 
+bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+/// How many spaces and slashes stand outside of quotation marks in the tag that begins behind @p at, a '<'; counts no
+/// further than @p most + 1.
+std::size_t count_words_of_tag(std::string_view text, std::size_t at, std::size_t most) {
+  std::size_t words = 0;
+  char quote = 0;
+  for (std::size_t i = at + 1; i < text.size() && words <= most; ++i) {
+    const char c = text[i];
+    if (quote != 0) {
+      quote = c == quote ? '\0' : quote;
+    } else if (c == '"' || c == '\'') {
+      quote = c;
+    } else if (c == '<' || c == '>') {
+      break;
+    } else {
+      words += c == ' ' || c == '\n' || c == '\t' || c == '/' ? 1 : 0;
+    }
+  }
+  return words;
+}
+
+/// libxml2 takes time that grows with the square of how many attributes one element has.
+void refuse_crowded_tags(std::string_view text, const std::string& name) {
+  constexpr std::size_t most_words = 1000;
+  for (std::size_t at = text.find('<'); at != std::string_view::npos; at = text.find('<', at + 1)) {
+    const bool is_tag = at + 1 < text.size() && is_letter(text[at + 1]);
+    if (is_tag && count_words_of_tag(text, at, most_words) > most_words) {
+      throw DocumentError(name + ": more than " + std::to_string(most_words) +
+                          " attributes in the tag at byte offset " + std::to_string(at));
+    }
+  }
+}
+
 } // namespace
 
 std::string decode_markup(std::string_view bytes, const std::string& name, std::vector<std::string>& warnings) {
@@ -118,6 +152,7 @@ HtmlTree::HtmlTree(const std::string& utf8, const std::string& name, const Docum
                         std::to_string(limits.max_bytes));
   }
   refuse_entity_declarations(utf8, name);
+  refuse_crowded_tags(utf8, name);
   static const bool is_initialised = [] {
     xmlInitParser();
     return true;

@@ -24,7 +24,8 @@ namespace audiobookd::jobs {
 class HtmlTree {
 public:
   /// @param utf8 as decode_markup() gives it. @param name the page in messages.
-  /// @throws DocumentError: over max_bytes or max_depth, entities of its own are declared.
+  /// @throws DocumentError: over max_bytes or max_depth, entities of its own are declared, a tag has more than
+  /// 1000 attributes.
   HtmlTree(const std::string& utf8, const std::string& name, const DocumentLimits& limits);
 
   /// The element `html`; null for a page without any element.

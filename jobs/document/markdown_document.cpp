@@ -42,6 +42,21 @@ std::string_view without_attributes(std::string_view heading) {
   return has_attributes ? heading.substr(0, brace) : heading;
 }
 
+/// cmark takes time that grows with the square of how many pictures one paragraph may have.
+void refuse_crowded_paragraphs(std::string_view text, const std::string& name) {
+  constexpr std::size_t most_pictures = 1000;
+  std::size_t pictures = 0;
+  for (std::size_t at = text.find_first_of("!\n"); at != std::string_view::npos;
+       at = text.find_first_of("!\n", at + 1)) {
+    const bool is_blank_line = text.substr(at).starts_with("\n\n");
+    pictures = is_blank_line ? 0 : pictures + (text.substr(at).starts_with("![") ? 1 : 0);
+    if (pictures > most_pictures) {
+      throw DocumentError(name + ": more than " + std::to_string(most_pictures) +
+                          " pictures (\"![\") in one paragraph");
+    }
+  }
+}
+
 class MarkdownReader {
 public:
   MarkdownReader(std::string name, const DocumentLimits& limits) : name_(std::move(name)), limits_(limits) {}
@@ -152,6 +167,7 @@ Document parse_markdown(std::string_view bytes, std::string_view name, const Doc
   }
   const DecodedText decoded = decode_text(bytes, name);
   MarkdownSource source = read_markdown_source(without_gutenberg_licence(decoded.text).body);
+  refuse_crowded_paragraphs(source.body, std::string(name));
   const std::unique_ptr<cmark_node, void (*)(cmark_node*)> root(
       cmark_parse_document(source.body.data(), source.body.size(), CMARK_OPT_DEFAULT), cmark_node_free);
   MarkdownReader reader(std::string(name), limits);

@@ -19,7 +19,8 @@ namespace audiobookd::jobs {
 ///   with a warning). Blocks of HTML are read as read_html_page() says, tags among text are dropped.
 ///
 /// @param name the document in messages.
-/// @throws DocumentError when the text is over @p limits, cannot be decoded, or holds nothing to read aloud.
+/// @throws DocumentError when the text is over @p limits, cannot be decoded, has more than 1000 pictures in one
+/// paragraph, or holds nothing to read aloud.
 Document parse_markdown(std::string_view bytes, std::string_view name, const DocumentLimits& limits = {});
 
 } // namespace audiobookd::jobs

@@ -2,13 +2,16 @@
 #include "daemon/config.h"
 #include "daemon/ctl/chapters_command.h"
 #include "daemon/ctl/completion.h"
-#include "engine/chatterbox_engine.h"
 #include "tests/daemon/ctl/ctl_fixture.h"
 
 #include <cmath>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <sstream>
+
+namespace audiobookd::engine {
+int predict_speech_tokens(std::string_view text); // of chatterbox_engine.h, which carries libtorch's types
+} // namespace audiobookd::engine
 
 namespace audiobookd::daemon {
 namespace {

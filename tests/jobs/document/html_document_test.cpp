@@ -31,6 +31,11 @@ TEST(HtmlDocument, EntitiesAreText) {
             "Fish & chips — “café”… — <b>\n");
 }
 
+TEST(HtmlDocument, InvisibleCharactersGoButForThoseThatJoinLetters) {
+  EXPECT_EQ(body("<p>soft&shy;ly zero&#8203;width\xef\xbb\xbf &#x1f468;&zwj;&#x1f469; &#xfffd;end"),
+            "softly zerowidth \U0001f468\u200d\U0001f469 end\n");
+}
+
 TEST(HtmlDocument, WhatNobodySeesOrReadsIsLeftOut) {
   for (const std::string hidden :
        {"<script>var p = '<p>no</p>';</script>", "<style>p { color: red }</style>", "<nav><a href='/'>Home</a></nav>",
@@ -192,6 +197,17 @@ TEST(HtmlDocument, RefusalsSayWhatIsWrong) {
             "p.html: not a text file: control character U+0000 at byte offset 4");
   EXPECT_EQ(refusal("<p>12345", "p.html", {.max_bytes = 7}), "p.html: 8 bytes, more than the limit of 7");
   EXPECT_EQ(refusal("<div><div><div><div>x", "p.html", {.max_depth = 5}), "p.html: nested deeper than 5 elements");
+}
+
+TEST(HtmlDocument, WhatTakesTimeOutOfProportionIsRefused) {
+  std::string attributes;
+  for (int i = 0; i < 1001; ++i) {
+    attributes += " a" + std::to_string(i) + "='x y > z'";
+  }
+  EXPECT_EQ(refusal("<p>x</p><p" + attributes + ">y", "p.html"),
+            "p.html: more than 1000 attributes in the tag at byte offset 8");
+  EXPECT_EQ(refusal("<p title=\"" + attributes + "\">y", "p.html"), "");
+  EXPECT_EQ(refusal("<p>1 <2" + std::string(5000, ' ') + "x", "p.html"), "") << "no tag";
 }
 
 TEST(HtmlDocument, DeepNestingIsRefusedAndNotCutShort) {

@@ -96,6 +96,15 @@ TEST(MarkdownDocument, TheFirstSingleHeadingIsTheTitle) {
   EXPECT_EQ(outline(document), "[]\n# Tale\nfor me\n[One]\n# One\na\n[Two]\n# Two\nb\n");
 }
 
+TEST(MarkdownDocument, WhatTakesTimeOutOfProportionIsRefused) {
+  std::string pictures = "x";
+  for (int i = 0; i < 1000; ++i) {
+    pictures += "![[]()\n";
+  }
+  EXPECT_EQ(refusal(pictures + "\n" + pictures, "b.md"), "");
+  EXPECT_EQ(refusal(pictures + pictures, "b.md"), "b.md: more than 1000 pictures (\"![\") in one paragraph");
+}
+
 TEST(MarkdownDocument, RefusalsSayWhatIsWrong) {
   EXPECT_EQ(refusal("```\ncode\n```", "b.md"), "b.md: nothing to read aloud in 12 bytes");
   EXPECT_EQ(refusal("abc\x1b", "b.md"), "b.md: not a text file: control character U+001B at byte offset 3");
