@@ -83,9 +83,6 @@ Book plan_book(const jobs::Document& written, const BookOptions& options, const 
   book.title = document.title;
   book.author = document.author;
   book.warnings = document.warnings;
-  book.series = document.series;
-  book.series_index = document.series_index;
-  book.cover = document.cover;
   warn_of_language(document, options.language, book);
   for (std::size_t index = 0; index < document.chapters.size(); ++index) {
     book.chapter_titles.push_back(jobs::chapter_title(document, index));

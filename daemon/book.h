@@ -10,7 +10,6 @@
 #include "jobs/job.h"
 
 #include <cstddef>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,9 +43,6 @@ struct PlannedUtterance {
 struct Book {
   std::string title;  ///< of the document, may be empty
   std::string author; ///< of the document, may be empty
-  std::string series; ///< of the document, may be empty
-  std::string series_index;
-  std::optional<jobs::Cover> cover; ///< of the document
   std::vector<std::string> chapter_titles;
   std::vector<Piece> pieces; ///< distinct chunk keys, in order of first appearance
   std::vector<PlannedUtterance> utterances;

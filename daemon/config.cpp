@@ -188,9 +188,9 @@ std::string describe(const Config& config) {
       << "\nmax_wait_s = " << queue.max_wait_s << "\nended_retention_days = " << queue.ended_retention_days
       << "\nidempotency_days = " << queue.idempotency_days << "\nperiod_scale = " << queue.period_scale
       << "\n\n[text]\nnormalize = " << (text.normalize ? "true" : "false")
-      << "\ndictionary = " << quoted(text.dictionary) << "\n\n[audio]\nvoice = " << quoted(audio.voice) << "\nsample_rate = " << audio.mp3.sample_rate
-      << "\nbitrate_kbps = " << audio.mp3.bitrate_kbps << "\nquality = " << audio.mp3.quality
-      << "\nencoder_threads = " << audio.encoder_threads
+      << "\ndictionary = " << quoted(text.dictionary) << "\n\n[audio]\nvoice = " << quoted(audio.voice)
+      << "\nsample_rate = " << audio.mp3.sample_rate << "\nbitrate_kbps = " << audio.mp3.bitrate_kbps
+      << "\nquality = " << audio.mp3.quality << "\nencoder_threads = " << audio.encoder_threads
       << "\nloudness = { enabled = " << (audio.loudness ? "true" : "false")
       << ", lufs = " << audio.loudness.value_or(LoudnessTarget()).lufs
       << ", true_peak_dbtp = " << audio.loudness.value_or(LoudnessTarget()).true_peak_dbtp

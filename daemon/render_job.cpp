@@ -164,7 +164,8 @@ void RenderJob::render_and_publish() {
   const jobs::Job& job = claimed_.job;
   check_model(job, with_.studio.renderer.info());
   // From here on no earlier run of this job publishes anything: what it did publish is seen below.
-  const std::unique_ptr<storage::Publication> publication = with_.storage.open_output(job.output, job.id, stop_.get_token());
+  const std::unique_ptr<storage::Publication> publication =
+      with_.storage.open_output(job.output, job.id, stop_.get_token());
   if (was_published_before()) {
     complete(short_result("published_by_earlier_attempt"));
     return;

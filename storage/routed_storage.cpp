@@ -34,7 +34,8 @@ void RoutedStorage::read_output(std::string_view name, const std::function<void(
   place_of(name, outputs_).read_output(name, visit, stop);
 }
 
-std::unique_ptr<Publication> RoutedStorage::open_output(std::string_view name, std::string_view owner, const std::stop_token& stop) const {
+std::unique_ptr<Publication> RoutedStorage::open_output(std::string_view name, std::string_view owner,
+                                                        const std::stop_token& stop) const {
   return place_of(name, outputs_).open_output(name, owner, stop);
 }
 

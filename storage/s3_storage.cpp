@@ -72,7 +72,8 @@ void S3Storage::read_output(std::string_view name, const std::function<void(std:
       s3::resolve(name, roots_.output), [](const s3::ObjectInfo&) {}, visit, stop);
 }
 
-std::unique_ptr<Publication> S3Storage::open_output(std::string_view name, std::string_view /*owner*/, const std::stop_token& stop) const {
+std::unique_ptr<Publication> S3Storage::open_output(std::string_view name, std::string_view /*owner*/,
+                                                    const std::stop_token& stop) const {
   s3::Location object = s3::resolve(name, roots_.output);
   const s3::Conditions conditions = conditions_at(object, stop);
   StagedFile stage(open_stage(settings_.staging), object.url());

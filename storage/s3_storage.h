@@ -49,7 +49,7 @@ public:
   void read_output(std::string_view name, const std::function<void(std::span<const std::byte>)>& visit,
                    const std::stop_token& stop = {}) const override;
   /// @throws PermanentError also for a server that was probed and ignores If-None-Match.
-  [[nodiscard]] std::unique_ptr<Publication> open_output(std::string_view name, std::string_view owner, std::string_view owner,
+  [[nodiscard]] std::unique_ptr<Publication> open_output(std::string_view name, std::string_view owner,
                                                          const std::stop_token& stop = {}) const override;
 
 private:

@@ -2,13 +2,9 @@
 
 #include "storage/errors.h"
 
-#include "storage/errors.h"
-
-#include <cerrno>
 #include <cerrno>
 #include <fcntl.h>
 #include <stdexcept>
-#include <unistd.h>
 #include <unistd.h>
 
 namespace audiobookd::storage {
@@ -47,14 +43,6 @@ void StagedFile::overwrite(std::uint64_t offset, std::span<const std::byte> byte
   }
   flush();
   write_all_at(file_.get(), offset, bytes, shown_);
-}
-
-void StagedFile::clear() {
-  if (::ftruncate(file_.get(), 0) != 0) {
-    throw_errno(errno, "cannot empty the stage of", shown_);
-  }
-  buffer_.clear();
-  flushed_ = written_back_ = 0;
 }
 
 void StagedFile::clear() {

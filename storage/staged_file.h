@@ -23,7 +23,6 @@ public:
   void append(std::span<const std::byte> bytes) override;
   void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) override;
   void clear() override;
-  void clear() override;
   [[nodiscard]] std::uint64_t size() const noexcept override { return flushed_ + buffer_.size(); }
   /// Hands everything to the kernel. @throws TransientError, PermanentError.
   void flush();

@@ -75,9 +75,9 @@ public:
   virtual void read_output(std::string_view name, const std::function<void(std::span<const std::byte>)>& visit,
                            const std::stop_token& stop = {}) const = 0;
   /// Opens a transaction on output @p name, named as inputs are; missing folders are created.
-  /// @param owner who publishes, for example a job. Of the transactions that one owner has opened on a target in a local
-  /// folder, anywhere, only the last can publish from now on: what another run of a job has not published yet, it never
-  /// will. Empty: this transaction and no other. @param stop also ends the transaction's waiting.
+  /// @param owner who publishes, for example a job. Of the transactions that one owner has opened on a target in a
+  /// local folder, anywhere, only the last can publish from now on: what another run of a job has not published yet, it
+  /// never will. Empty: this transaction and no other. @param stop also ends the transaction's waiting.
   /// @throws as read_input() for bad names; PermanentError when the target is a folder or the place cannot lock files.
   [[nodiscard]] virtual std::unique_ptr<Publication> open_output(std::string_view name, std::string_view owner,
                                                                  const std::stop_token& stop = {}) const = 0;

@@ -39,7 +39,6 @@ public:
   void append(std::span<const std::byte> bytes) override { stage_.append(bytes); }
   void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) override { stage_.overwrite(offset, bytes); }
   void clear() override { stage_.clear(); }
-  void clear() override { stage_.clear(); }
   [[nodiscard]] std::uint64_t size() const noexcept override { return stage_.size(); }
   void note_fingerprint(const std::string& fingerprint) override { fingerprint_ = fingerprint; }
   PublishResult commit(IfExists if_exists, const std::function<bool()>& still_mine) override;
