@@ -64,6 +64,19 @@ TEST_F(RenderCommandTest, OnlyTheChosenChaptersAreRead) {
   }
 }
 
+TEST_F(RenderCommandTest, AnEpubBecomesAnMp3WithItsChaptersTitleAndAuthors) {
+  for (const char* name : {"pandoc-3.epub", "pandoc-2.epub"}) {
+    options_.input = std::filesystem::path(AUDIOBOOKD_SOURCE_DIR "/tests/data/documents") / name;
+    options_.output = folder_.path() / (std::string(name) + ".mp3");
+    EXPECT_EQ(render().chapters, 3u);
+    const std::string mp3 = testing::read_file(options_.output);
+    for (const char* text :
+         {"CTOC", "Chapter 1: Light", "Chapter 2", "The Lamp at Greyholm", "Ann Author, Ben Writer"}) {
+      EXPECT_NE(mp3.find(text), std::string::npos) << text << " is not in the MP3 of " << name;
+    }
+  }
+}
+
 TEST_F(RenderCommandTest, AnOutputThatExistsIsAnErrorThatNamesForce) {
   folder_.write("book.mp3", "precious");
   try {
