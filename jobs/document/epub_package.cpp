@@ -38,7 +38,7 @@ std::string package_member(const ZipArchive& archive, const DocumentLimits& limi
   pugi::xml_document tree;
   parse_member(tree, archive, container, limits);
   for (const pugi::xml_node& file : child(child(tree, "container"), "rootfiles").children()) {
-    const std::string member = local_name(file) == "rootfile" ? resolve_member("", attribute(file, "full-path")) : "";
+    std::string member = local_name(file) == "rootfile" ? resolve_member("", attribute(file, "full-path")) : "";
     if (!member.empty()) {
       return member;
     }
@@ -179,7 +179,7 @@ void read_collection(const Refinements& refinements, const pugi::xml_node& eleme
 }
 
 /// "1.0" as "1", as calibre writes it.
-std::string short_number(std::string number) {
+std::string short_number(const std::string& number) {
   return number.ends_with(".0") ? number.substr(0, number.size() - 2) : number;
 }
 
