@@ -67,8 +67,9 @@ bool keeps_capitals(std::string_view word) {
     return false;
   }
   const bool small_numeral = word.find_first_not_of("IVXL") == std::string_view::npos && roman_value(word) > 0;
-  return word == "I" || word.starts_with("I'") || word.starts_with("I’") || is_known_acronym(word) || small_numeral ||
-         (is_ascii(word) && !has_vowel(word));
+  const bool year = roman_value(word) >= 1500 && word.size() >= 4;
+  return word == "I" || year || word.starts_with("I'") || word.starts_with("I’") || is_known_acronym(word) ||
+         small_numeral || (is_ascii(word) && !has_vowel(word));
 }
 
 bool is_apostrophe(UChar32 c) { return c == '\'' || c == 0x2019; }
@@ -159,7 +160,7 @@ bool begins_sentence(std::string_view text, std::size_t begin) {
         return true;
       }
     } else if (openers.find(static_cast<char32_t>(c)) != std::u32string_view::npos) {
-      quoted = true;
+      quoted = c != '(' && c != '[';
     } else {
       return c == '.' || c == '!' || c == '?' || c == U'…' || c == U'”';
     }

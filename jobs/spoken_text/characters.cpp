@@ -117,6 +117,18 @@ int superscript_digit(char32_t c) noexcept {
   }
 }
 
+std::string without_emphasis(std::string text) {
+  const auto is_joined = [&text](std::size_t at) {
+    const auto is_word = [](char c) { return u_isalnum(static_cast<unsigned char>(c)) || (c & 0x80) != 0; };
+    return at > 0 && at + 1 < text.size() && is_word(text[at - 1]) && is_word(text[at + 1]);
+  };
+  std::string result;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    result += text[at] == '_' && !is_joined(at) ? "" : std::string_view(&text[at], 1);
+  }
+  return result;
+}
+
 std::string plain_characters(std::string_view text, bool ascii_digits) {
   std::string result;
   result.reserve(text.size());

@@ -12,6 +12,9 @@ namespace audiobookd::jobs {
 /// width or direction, variation selectors. @param text UTF-8; damage becomes U+FFFD.
 [[nodiscard]] std::string plain_characters(std::string_view text, bool ascii_digits);
 
+/// @p text without the underscores of _emphasis_: those that do not join letters or digits.
+[[nodiscard]] std::string without_emphasis(std::string text);
+
 /// Superscript digits, which plain_characters() leaves: 0 to 9, or -1.
 [[nodiscard]] int superscript_digit(char32_t c) noexcept;
 

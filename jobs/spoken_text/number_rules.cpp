@@ -80,14 +80,23 @@ std::optional<Reading> read_ordinal(const Match& match, const Spot& spot) {
   return value < 0 ? std::nullopt : take(match, spot.speller.ordinal(value));
 }
 
+/// "the 23d", as it was written once.
+std::optional<Reading> read_old_ordinal(const Match& match, const Spot& spot) {
+  const std::string_view previous = previous_word(spot.before());
+  const bool is_likely = match[1].size() > 1 || previous == "the" || previous == "The";
+  return is_likely ? read_ordinal(match, spot) : std::nullopt;
+}
+
 /// "1939–45". Groups: the years.
 std::optional<Reading> read_years(const Match& match, const Spot& spot) {
   const std::int64_t first = value_of(match[1]);
   const std::int64_t second = value_of(match[2]);
-  if (!is_year(first) || second <= first % 100) {
+  const std::int64_t decade = match[2].size() == 1 ? 10 : 100;
+  if (!is_year(first) || second <= first % decade) {
     return std::nullopt;
   }
-  const std::string end = second < 10 ? "oh " + spot.speller.cardinal(second) : spot.speller.cardinal(second);
+  const std::string end =
+      second < 10 && match[2].size() == 2 ? "oh " + spot.speller.cardinal(second) : spot.speller.cardinal(second);
   return take(match, spot.speller.year(first) + " to " + end);
 }
 
@@ -171,7 +180,8 @@ const RuleTable& number_rules() {
       {R"((?:(\d+)[ -])?(\d{1,4})/(\d{1,4})(?:rds|ths|nds|th|rd)?\b)", read_fraction},
       {R"(['’‘](\d\d)\b)", read_short_year},
       {R"((\d{1,3}(?:,\d{3})+|\d+)(?:st|nd|rd|th|ST|ND|RD|TH)\b)", read_ordinal},
-      {R"((\d{4})(?:[–-]|--)(\d{2})\b)", read_years},
+      {R"((\d?[23])d\b)", read_old_ordinal},
+      {R"((\d{4})(?:[–-]|--)(\d{1,2})\b)", read_years},
       {R"((\d{4})\b( (?:AD|CE|BC|BCE)\b)?)", read_year},
       {R"(\d{5}\b)", read_zip_code},
       {R"((\d+(?:\.\d+)?)(⁻?)((?:⁰|¹|²|³|⁴|⁵|⁶|⁷|⁸|⁹)+))", read_power},

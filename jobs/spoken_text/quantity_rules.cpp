@@ -162,6 +162,10 @@ std::optional<Reading> read_measure(const Match& match, const Spot& spot) {
   if (found == units().end() || (!behind.empty() && (is_digit(behind.front()) || behind.front() == '&'))) {
     return std::nullopt;
   }
+  const bool is_numeral = (match[3] == "V" || match[3] == "L") && match[2] == " " && behind.starts_with(". ");
+  if (is_numeral) { // of a list: "43 V. The Storm"
+    return std::nullopt;
+  }
   Unit unit = found->second;
   if (!match[4].empty()) {
     const std::string power = match[4] == "³" || match[4] == "3" ? "cubic " : "square ";

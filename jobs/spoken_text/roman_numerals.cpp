@@ -145,6 +145,12 @@ bool is_written_as(int value, std::string_view numeral) noexcept {
   return numeral.empty();
 }
 
+/// "Charles II. was": a full stop that ends no sentence. Its length.
+std::size_t old_stop(std::string_view after) {
+  const bool goes_on = after.size() > 2 && after.starts_with(". ") && after[2] >= 'a' && after[2] <= 'z';
+  return goes_on ? 1 : 0;
+}
+
 } // namespace
 
 int roman_value(std::string_view numeral) noexcept {
@@ -174,14 +180,18 @@ std::optional<Reading> read_roman_numeral(std::string_view word, const Spot& spo
   const std::string_view previous = previous_word(spot.before());
   if (numbers_a_thing(numeral, spot, previous_thing(spot.before())) ||
       (!lower && is_number_of_heading(numeral, spot))) {
-    return Reading{word.size(), speller.cardinal(value)};
+    return Reading{word.size() + old_stop(spot.after(word.size())), speller.cardinal(value)};
   }
-  if (lower || previous.empty()) {
+  if (lower) {
     return std::nullopt;
   }
   const bool small = numeral.find_first_not_of("IVX") == std::string::npos;
-  if (small && numbers_a_ruler(numeral, spot, previous)) {
-    return Reading{word.size(), "the " + speller.ordinal(value)};
+  if (small && !previous.empty() && numbers_a_ruler(numeral, spot, previous)) {
+    return Reading{word.size() + old_stop(spot.after(word.size())), "the " + speller.ordinal(value)};
+  }
+  constexpr int first_printed_year = 1500;
+  if (numeral.size() >= 4 && value >= first_printed_year && value < 2100) {
+    return Reading{word.size(), speller.year(value)};
   }
   const bool of_name = begins_with_capital(previous) && !is_function_word(previous);
   if (small && numeral.size() > 1 && of_name) {

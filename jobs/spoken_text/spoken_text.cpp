@@ -68,6 +68,9 @@ std::string SpokenText::speak(std::string_view written, bool is_heading) const {
   const RuleSet rules = parts_->rules;
   std::string text =
       rules == RuleSet::none ? std::string(written) : plain_characters(written, rules == RuleSet::english);
+  if (rules == RuleSet::english) {
+    text = without_emphasis(std::move(text));
+  }
   const std::vector<DictionaryMatch> matches = parts_->dictionary.find(text);
   if (rules == RuleSet::english) {
     std::vector<std::pair<std::size_t, std::size_t>> kept;

@@ -26,7 +26,7 @@ struct SpeechOptions {
 /// has no digits but those of the dictionary. Other languages: characters, decoration and repeated punctuation; whole
 /// numbers in words where ICU knows them and they have only one form (Danish, Dutch, French, German, Indonesian,
 /// Italian, Malay, Norwegian, Swedish, Turkish, Vietnamese), the rest as it is. Quotation marks, dashes and sentence
-/// punctuation stay. Text that was read once is not changed by a second reading, as far as it has words for everything.
+/// punctuation stay. A second reading changes nothing more in ordinary text.
 class SpokenText {
 public:
   /// @throws std::runtime_error when ICU's data is missing.

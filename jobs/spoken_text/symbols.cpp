@@ -140,7 +140,7 @@ std::optional<Reading> read_ampersand(const Spot& spot) {
 std::optional<Reading> read_bracket(const Spot& spot) {
   const Neighbours near(spot);
   const std::size_t end = spot.rest().substr(0, 6).find(']');
-  if (near.before == ' ' || end == std::string_view::npos || end < 2) {
+  if ((near.before == ' ' && spot.at > 0) || end == std::string_view::npos || end < 2) {
     return std::nullopt;
   }
   const std::string_view mark = spot.rest().substr(1, end - 1);
