@@ -1,6 +1,7 @@
 // Addresses of the web and of mail.
 #include "jobs/spoken_text/word_rules.h"
 
+#include <algorithm>
 #include <string>
 #include <unordered_map>
 

@@ -1,6 +1,7 @@
 // Dates, times of day and telephone numbers.
 #include "jobs/spoken_text/number_rules.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <unordered_set>

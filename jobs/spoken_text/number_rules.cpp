@@ -1,6 +1,7 @@
 // Numbers for themselves: years, ordinals, fractions, versions and all the rest.
 #include "jobs/spoken_text/number_rules.h"
 
+#include <algorithm>
 #include <array>
 #include <unordered_set>
 

@@ -2,6 +2,7 @@
 #include "jobs/spoken_text/number_rules.h"
 
 #include <algorithm>
+#include <array>
 #include <string>
 #include <unordered_map>
 
@@ -254,7 +255,7 @@ std::string money_words(const Speller& speller, std::string_view number, std::st
   }
   const std::string_view whole = number.substr(0, point);
   const std::int64_t cents = value_of(number.substr(point + 1));
-  const std::string units_said =
+  std::string units_said =
       speller.integer(whole.empty() ? "0" : whole) + " " + (is_one(whole) || singular ? currency.one : currency.many);
   const std::string cents_said = speller.cardinal(cents) + " " + (cents == 1 ? currency.cent : currency.cents);
   if (cents == 0) {

@@ -5,6 +5,7 @@
 
 #include "jobs/spoken_text/speller.h"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <memory>

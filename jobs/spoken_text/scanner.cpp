@@ -7,6 +7,7 @@
 #include "jobs/spoken_text/word_rules.h"
 #include "jobs/utf8.h"
 
+#include <algorithm>
 #include <optional>
 #include <unicode/uchar.h>
 

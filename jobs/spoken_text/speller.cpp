@@ -105,10 +105,11 @@ std::string Speller::decimal(std::string_view written) const {
 }
 
 std::string Speller::digits(std::string_view written) const {
-  static const std::array<std::string, 10> names = [this] {
+  static const std::array<std::string, 10> names = [] {
+    const Speller english("en");
     std::array<std::string, 10> words;
     for (int digit = 0; digit < 10; ++digit) {
-      words.at(digit) = Speller("en").cardinal(digit);
+      words.at(static_cast<std::size_t>(digit)) = english.cardinal(digit);
     }
     return words;
   }();
