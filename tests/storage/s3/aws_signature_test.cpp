@@ -22,7 +22,7 @@ std::chrono::system_clock::time_point time_of(const std::string& text) {
   return std::chrono::system_clock::from_time_t(::timegm(&utc));
 }
 
-TEST(GoldenS3Signature, IsTheOneOfBotocore) {
+TEST(S3Signature, IsTheOneOfBotocore) {
   const auto golden =
       nlohmann::json::parse(tests::read_file(AUDIOBOOKD_SOURCE_DIR "/tests/data/golden/s3_signatures.json"));
   for (const nlohmann::json& recorded : golden.at("cases")) {

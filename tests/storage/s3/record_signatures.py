@@ -1,4 +1,4 @@
-"""Records signatures of botocore into tests/data/golden/s3_signatures.json, which Golden tests compare with ours:
+"""Records signatures of botocore into tests/data/golden/s3_signatures.json, which tests compare with ours:
 
     /usr/bin/python3 tests/storage/s3/record_signatures.py >tests/data/golden/s3_signatures.json
 
