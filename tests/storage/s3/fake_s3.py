@@ -4,8 +4,9 @@ what is accepted here was signed as Amazon's own client signs; and it has the fa
     /usr/bin/python3 fake_s3.py [FOLDER]    prints its port, serves 127.0.0.1 until its standard input ends; with a
                                             folder by TLS, with a certificate that it writes there as cert.pem
 
-Buckets exist as soon as they are written to, except those whose name begins with "no-". Paths are /BUCKET/KEY. POST
-/-/control takes {"op": …}, see the functions control_…; /latest/… is the metadata service of an EC2 machine.
+Buckets exist as soon as they are written to, except those whose name begins with "no-". Paths are /BUCKET/KEY, or /KEY of
+host BUCKET.localhost. POST /-/control takes {"op": …}, see the functions control_…; /latest/… is the metadata service of
+an EC2 machine.
 """
 import datetime
 import hashlib
@@ -128,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 check_signature(self.command, self.path, self.headers, body)
                 with LOCK:
-                    status, headers, answer = self.carry_out(url.path, query, body)
+                    status, headers, answer = self.carry_out(self.path_with_bucket(url.path), query, body)
         except Refusal as refusal:
             status, headers = refusal.status, refusal.headers
             answer = (f"<Error><Code>{refusal.code}</Code><Message>{refusal.message}</Message>"
@@ -148,6 +149,11 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(status, headers, answer, fault)
         except ConnectionError:  # the client gave up
             self.close_connection = True
+
+    def path_with_bucket(self, path):
+        """Buckets may also be named by host, as BUCKET.localhost."""
+        host = self.headers["Host"].partition(":")[0]
+        return f"/{host.removesuffix('.localhost')}{path}" if host.endswith(".localhost") else path
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any
 
