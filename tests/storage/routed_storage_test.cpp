@@ -22,7 +22,8 @@ public:
                    const std::stop_token&) const override {
     throw name_;
   }
-  [[nodiscard]] std::unique_ptr<Publication> open_output(std::string_view, const std::stop_token&) const override {
+  [[nodiscard]] std::unique_ptr<Publication> open_output(std::string_view, std::string_view,
+                                                         const std::stop_token&) const override {
     throw name_;
   }
 

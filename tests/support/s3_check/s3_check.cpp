@@ -135,7 +135,7 @@ private:
 
   PublishResult publish(const std::string& name, const std::string& text, IfExists if_exists,
                         const std::function<bool()>& still_mine = {}) {
-    const auto publication = storage_->open_output(name);
+    const auto publication = storage_->open_output(name, "");
     publication->append(std::as_bytes(std::span(text)));
     return publication->commit(if_exists, still_mine);
   }
