@@ -122,8 +122,7 @@ Written write_leveled(const Making& with, const std::string& book_id, BookProgre
   if (!target) {
     return write_once(with, {}, progress);
   }
-  storage::LevelSettings levels{.gain_db =
-                                    voice_gain_db(with.studio, with.request.options, target->lufs, book_id, with.stop),
+  storage::LevelSettings levels{.gain_db = voice_gain_db(with.studio, with.request.options, target->lufs, with.stop),
                                 .ceiling_dbtp = target->true_peak_dbtp - codec_headroom_db};
   Written written = write_once(with, levels, progress);
   const double measured = written.summary.levels.loudness_lufs();

@@ -3,7 +3,6 @@
 
 #include "daemon/assembler.h"
 #include "daemon/utterance_edges.h"
-#include "engine/hash128.h"
 #include "storage/levels.h"
 
 #include <algorithm>
@@ -23,14 +22,12 @@ constexpr int before_all_books = -1;
 
 } // namespace
 
-double voice_gain_db(const Studio& studio, const BookOptions& options, double target_lufs, const std::string& book_id,
+double voice_gain_db(const Studio& studio, const BookOptions& options, double target_lufs,
                      const std::stop_token& stop) {
   BookOptions level_options = options;
   level_options.is_interactive = true; // its book waits for it
   const jobs::Document document = jobs::parse_document(sentences, "level.txt");
   const auto book = std::make_shared<const Book>(plan_book(document, level_options, studio.renderer));
-  ChunkClaim claim(studio.store, "~level-" + engine::HashBuilder().add(book_id).finish().hex());
-  claim.take(*book, studio.renderer.info(), stop);
   const auto ticket = studio.pool.open(book, before_all_books, std::make_shared<BookProgress>());
   const int sample_rate = studio.renderer.info().sample_rate;
   PieceReader reader(*book, *ticket, studio.store, sample_rate);

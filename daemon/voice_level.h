@@ -7,7 +7,6 @@
 #include "daemon/book_renderer.h"
 
 #include <stop_token>
-#include <string>
 
 namespace audiobookd::daemon {
 
@@ -15,9 +14,11 @@ namespace audiobookd::daemon {
 inline constexpr double most_gain_db = 20;
 
 /// The gain in decibels that brings what @p options make of a text to @p target_lufs, as far as can be known without
-/// the text; 0 when the voice makes no sound. @param book_id for whom. @throws as render_book().
+/// the text; 0 when the voice makes no sound. Their audio is nobody's in the chunk store: it may go, and is rendered
+/// again.
+/// @throws as render_book().
 [[nodiscard]] double voice_gain_db(const Studio& studio, const BookOptions& options, double target_lufs,
-                                   const std::string& book_id, const std::stop_token& stop);
+                                   const std::stop_token& stop);
 
 /// @p gain_db corrected, when a programme that was made with it measures @p measured_lufs: the same when that is within
 /// @p tolerance_lu of the target, or is not finite.

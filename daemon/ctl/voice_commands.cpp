@@ -104,6 +104,7 @@ void show_voice(const VoiceFolder& folder, const std::string& name, std::ostream
 void preview_voice(const PreviewVoice& request, const std::function<std::unique_ptr<Renderer>()>& load,
                    const Terminal& terminal) {
   RenderOptions options;
+  options.loudness.reset(); // to measure the voice would take longer than the sentence
   options.text = request.text;
   options.output = request.output;
   options.chunk_store = request.chunk_store;

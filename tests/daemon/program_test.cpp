@@ -160,12 +160,12 @@ TEST_F(Program, AnInterruptedRenderingPublishesNothingAndIsContinued) {
   }
   const fs::path book = folder_.write("book.txt", text);
   const std::string tiny = testing::tiny_checkpoint();
-  const auto program = start({"render", book, "-o", output_, "--threads", "1", "--model", tiny});
+  const auto program = start({"render", book, "-o", output_, "--threads", "1", "--model", tiny, "--loudness", "off"});
   ASSERT_TRUE(jobs::eventually([this] { return stored_chunks() > 0; })) << said();
   EXPECT_EQ(program->end(SIGINT), 130);
   EXPECT_FALSE(fs::exists(output_));
   const std::size_t kept = stored_chunks();
-  EXPECT_EQ(run({"render", book, "-o", output_, "--model", tiny}), 0) << said();
+  EXPECT_EQ(run({"render", book, "-o", output_, "--model", tiny, "--loudness", "off"}), 0) << said();
   EXPECT_TRUE(has_said(std::to_string(40 - kept) + " rendered, " + std::to_string(kept) + " reused")) << said();
 }
 
