@@ -98,9 +98,11 @@ BookReport render_file(const RenderOptions& options, const std::function<std::un
   storage::WorkerPool encoders(storage::default_worker_threads());
   UtterancePool pool(*renderer, store, pool_options(renderer->info()));
   EngineThread engine(*renderer, pool, [] {});
+  std::stop_source book_stop; // after the engine's: a book closed before would withdraw what is sound already
   const std::stop_callback interrupt(stop, [&] {
     engine.stop();
     pool.cancel_in_flight();
+    book_stop.request_stop();
   });
 
   ChunkClaim claim(store, claim_name(options.output));
@@ -109,7 +111,8 @@ BookReport render_file(const RenderOptions& options, const std::function<std::un
     BookReport report;
     {
       const ProgressTicker ticker(terminal, *progress);
-      report = render_book({*renderer, pool, store, encoders}, request, claim, *publication, progress, stop);
+      report = render_book({*renderer, pool, store, encoders}, request, claim, *publication, progress,
+                           book_stop.get_token());
     }
     publish(*publication, options);
     return report;

@@ -150,6 +150,7 @@ void Chaos::add_places() {
                     .url = i % 2 == 0 ? "" : proxies_[static_cast<std::size_t>(i / 2 % num_proxies)]->url(),
                     .chunks = fmt::format("store-{}", i % num_stores),
                     .max_jobs = 1 + i % 3,
+                    .short_jobs = i % 2,
                     .drain_seconds = i % 4 == 0 ? 0.0 : 10 * plan_.scale};
     if (place.is_real) {
       place.worker.engine_section = "checkpoint = 'tiny'\nmax_batch = 2\nsynthesis_batch = 2\ncpu_threads = 1";
