@@ -108,7 +108,7 @@ Written write_once(const Making& with, const storage::LevelSettings& levels, Boo
   const engine::EngineInfo& info = with.studio.renderer.info();
   const storage::Tags tags = make_tags(with.book, with.request, info);
   storage::AudiobookWriter writer(with.sink, with.studio.encoders,
-                                  {with.request.mp3, levels, tags, with.book.chapter_titles});
+                                  {with.request.format, levels, tags, with.book.chapter_titles});
   Written written;
   written.gain_db = levels.gain_db;
   written.utterances_at_limit = assemble(with.book, with.reader, writer, info.sample_rate, progress, with.stop);

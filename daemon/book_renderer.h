@@ -66,7 +66,7 @@ struct BookRequest {
   jobs::Document document;
   BookOptions options;
   std::string narrator; ///< what people call the voice; empty: as the renderer does
-  storage::Mp3Settings mp3;
+  storage::AudioFormat format;
   std::optional<LoudnessTarget> loudness; ///< nothing: as loud as the voice is
   std::string title;                      ///< overrides the document's; neither: fallback_title
   std::string author;                     ///< overrides the document's

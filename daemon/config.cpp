@@ -108,20 +108,32 @@ void read_text(ConfigSection section, TextConfig& text) {
   }
 }
 
+void read_format(ConfigSection& section, storage::FormatOptions& format) {
+  std::string codec = "mp3";
+  section.read("codec", codec);
+  const auto known = storage::codec_named(codec);
+  if (!known) {
+    section.reject("codec", "mp3, flac or opus");
+  }
+  format.codec = *known;
+  section.read("sample_rate", format.sample_rate, 1, int_max);
+  section.read("bitrate_kbps", format.bitrate_kbps, 1, int_max);
+  section.read("quality", format.quality, 0, 9);
+  section.read("id3v2_version", format.id3v2_version, 3, 4);
+  try {
+    (void)storage::make_format(format);
+  } catch (const storage::PermanentError& error) {
+    section.reject_section(error.what());
+  }
+}
+
 void read_audio(ConfigSection section, AudioConfig& audio) {
   section.read("voice", audio.voice);
   if (!std::regex_match(audio.voice, std::regex("[A-Za-z0-9_.-]{1,128}"))) {
     section.reject("voice", "a name: 1 to 128 of A-Z a-z 0-9 _ . -");
   }
-  section.read("sample_rate", audio.mp3.sample_rate, 1, int_max);
-  section.read("bitrate_kbps", audio.mp3.bitrate_kbps, 1, int_max);
-  section.read("quality", audio.mp3.quality, 0, 9);
+  read_format(section, audio.format);
   section.read("encoder_threads", audio.encoder_threads, 0, 1024);
-  try {
-    storage::check(audio.mp3);
-  } catch (const storage::PermanentError& error) {
-    section.reject_section(error.what());
-  }
   read_loudness(section.section("loudness"), audio.loudness);
   ConfigSection pauses = section.section("pauses");
   pauses.read("sentence_s", audio.pauses.sentence_s, 0, 10);
@@ -144,6 +156,23 @@ std::string quoted(const std::string& text) {
   std::ostringstream out;
   out << toml::value<std::string>(text);
   return out.str();
+}
+
+std::string describe(const storage::Mp3Settings& mp3) {
+  std::ostringstream out;
+  out << "\nsample_rate = " << mp3.sample_rate << "\nbitrate_kbps = " << mp3.bitrate_kbps
+      << "\nquality = " << mp3.quality << "\nid3v2_version = " << mp3.id3v2_version;
+  return out.str();
+}
+std::string describe(const storage::FlacSettings& flac) {
+  return "\nsample_rate = " + std::to_string(flac.sample_rate);
+}
+std::string describe(const storage::OpusSettings& opus) {
+  return "\nbitrate_kbps = " + std::to_string(opus.bitrate_kbps);
+}
+std::string describe(const storage::AudioFormat& format) {
+  return "\ncodec = " + quoted(std::string(storage::extension(format))) +
+         std::visit([](const auto& settings) { return describe(settings); }, format);
 }
 
 std::string without_password(const std::string& url) {
@@ -189,8 +218,7 @@ std::string describe(const Config& config) {
       << "\nidempotency_days = " << queue.idempotency_days << "\nperiod_scale = " << queue.period_scale
       << "\n\n[text]\nnormalize = " << (text.normalize ? "true" : "false")
       << "\ndictionary = " << quoted(text.dictionary) << "\n\n[audio]\nvoice = " << quoted(audio.voice)
-      << "\nsample_rate = " << audio.mp3.sample_rate << "\nbitrate_kbps = " << audio.mp3.bitrate_kbps
-      << "\nquality = " << audio.mp3.quality << "\nencoder_threads = " << audio.encoder_threads
+      << describe(storage::make_format(audio.format)) << "\nencoder_threads = " << audio.encoder_threads
       << "\nloudness = { enabled = " << (audio.loudness ? "true" : "false")
       << ", lufs = " << audio.loudness.value_or(LoudnessTarget()).lufs
       << ", true_peak_dbtp = " << audio.loudness.value_or(LoudnessTarget()).true_peak_dbtp

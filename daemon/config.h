@@ -43,9 +43,9 @@ struct QueueConfig {
 };
 
 struct AudioConfig {
-  int encoder_threads = 0;       ///< 0: by the number of cores
-  std::string voice = "default"; ///< of jobs that name none
-  storage::Mp3Settings mp3;
+  int encoder_threads = 0;                                   ///< 0: by the number of cores
+  std::string voice = "default";                             ///< of jobs that name none
+  storage::FormatOptions format;                             ///< of jobs that say nothing else
   std::optional<LoudnessTarget> loudness = LoudnessTarget(); ///< nothing: voices are as loud as they are
   jobs::Pauses pauses;
 };

@@ -83,6 +83,12 @@ void ConfigSection::read(std::string_view key, int& value, int least, int greate
   }
 }
 
+void ConfigSection::read(std::string_view key, std::optional<int>& value, int least, int greatest) {
+  if (find(key) != nullptr) {
+    read(key, value.emplace(), least, greatest);
+  }
+}
+
 void ConfigSection::read(std::string_view key, double& value, double least, double greatest) {
   if (const toml::node* node = find(key)) {
     const auto number = node->is_number() ? node->value<double>() : std::nullopt;

@@ -6,6 +6,7 @@
 #include "daemon/config_error.h"
 
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -28,6 +29,7 @@ public:
   void read(std::string_view key, std::string& value);
   void read(std::string_view key, bool& value);
   void read(std::string_view key, int& value, int least, int greatest);
+  void read(std::string_view key, std::optional<int>& value, int least, int greatest);
   void read(std::string_view key, double& value, double least, double greatest);
   void read(std::string_view key, std::vector<std::string>& value);
   void read_path(std::string_view key, std::filesystem::path& value);

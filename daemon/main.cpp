@@ -85,12 +85,12 @@ void describe_render(CLI::App& render, CommandLine& line) {
       ->capture_default_str();
   render.add_option("--cache", line.render.chunk_store,
                     "Folder for rendered audio (default: $XDG_CACHE_HOME/audiobookd/chunks)");
-  render
-      .add_option("--bitrate", line.render.mp3.bitrate_kbps,
-                  "Constant kbit/s, 8 to 160; at 44100 and 48000 Hz 32 to 320")
-      ->capture_default_str();
-  render.add_option("--sample-rate", line.render.mp3.sample_rate, "Of the MP3: 24000, 44100 or 48000 Hz")
-      ->capture_default_str();
+  auto& format = line.render.format;
+  render.add_option("--bitrate", format.bitrate_kbps,
+                    "kbit/s. MP3: constant, 8 to 160, at 44100 and 48000 Hz 32 to 320 (default: 64); Opus: 6 to 256 "
+                    "(default: 32)");
+  render.add_option("--sample-rate", format.sample_rate, "Of MP3 and FLAC: 24000 (default), 44100 or 48000 Hz");
+  render.add_option("--id3v2-version", format.id3v2_version, "Of an MP3's tags: 4 (default), or 3 for old players");
   render.add_option_function<std::string>(
       "--loudness", [&line](const std::string& text) { line.render.loudness = parse_loudness(text); },
       "LUFS to bring the book to, or off (default: -19)");
@@ -248,7 +248,7 @@ int run_daemon(const CommandLine& line) {
                                  .encoders = encoders},
                                 {.defaults = {.voice = config.audio.voice,
                                               .voices = voices,
-                                              .mp3 = config.audio.mp3,
+                                              .format = config.audio.format,
                                               .loudness = config.audio.loudness,
                                               .pauses = config.audio.pauses,
                                               .normalize = config.text.normalize,

@@ -64,6 +64,14 @@ std::string claim_name(const std::filesystem::path& output) {
   return "~render-" + engine::HashBuilder().add(std::filesystem::absolute(output).string()).finish().hex();
 }
 
+/// As the output's name says; MP3 when it says nothing.
+storage::AudioFormat choose_format(const RenderOptions& options) {
+  storage::FormatOptions format = options.format;
+  const std::string suffix = options.output.extension().string();
+  format.codec = storage::codec_named(suffix.substr(suffix.empty() ? 0 : 1)).value_or(format.codec);
+  return storage::make_format(format);
+}
+
 BookRequest make_request(const RenderOptions& options, jobs::Document document) {
   BookRequest request;
   request.document = std::move(document);
@@ -71,7 +79,7 @@ BookRequest make_request(const RenderOptions& options, jobs::Document document) 
     jobs::select_chapters(request.document, jobs::parse_chapter_ranges(options.only));
   }
   request.options = options.book;
-  request.mp3 = options.mp3;
+  request.format = choose_format(options);
   request.loudness = options.loudness;
   request.fallback_title = (options.text ? options.output : options.input).stem().string();
   return request;

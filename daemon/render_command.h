@@ -26,7 +26,7 @@ struct RenderOptions {
   std::filesystem::path chunk_store;
   std::filesystem::path voices; ///< folder of the voices that people added; empty: none
   BookOptions book;
-  storage::Mp3Settings mp3;
+  storage::FormatOptions format;
   std::optional<LoudnessTarget> loudness = LoudnessTarget(); ///< nothing: as loud as the voice is
   bool replace = false;                                      ///< an output that exists
 };

@@ -57,16 +57,20 @@ jobs::Pauses merge(const jobs::JobPauses& wanted, const jobs::Pauses& fallback) 
           .chapter_s = seconds_or(wanted.chapter_ms, fallback.chapter_s)};
 }
 
-storage::Mp3Settings merge(const jobs::JobFormat& wanted, storage::Mp3Settings settings) {
-  settings.sample_rate = wanted.sample_rate.value_or(settings.sample_rate);
-  if (wanted.bitrate_kbps) {
-    settings.bitrate_kbps = *wanted.bitrate_kbps;
-    settings.vbr_quality.reset();
+/// What the job says; else what its output's name says; else the worker's.
+storage::AudioFormat choose_format(const jobs::Job& job, const storage::FormatOptions& fallback) {
+  const jobs::JobFormat& wanted = job.format;
+  storage::FormatOptions options = fallback;
+  if (const auto codec = storage::codec_named(jobs::codec_of(job)); codec && *codec != fallback.codec) {
+    options = {.codec = *codec};
   }
-  if (wanted.vbr_quality) {
-    settings.vbr_quality = wanted.vbr_quality;
+  if (wanted.bitrate_kbps || wanted.vbr_quality) {
+    options.bitrate_kbps = wanted.bitrate_kbps;
+    options.vbr_quality = wanted.vbr_quality;
   }
-  return settings;
+  options.sample_rate = wanted.sample_rate ? wanted.sample_rate : options.sample_rate;
+  options.id3v2_version = wanted.id3v2_version ? wanted.id3v2_version : options.id3v2_version;
+  return storage::make_format(options);
 }
 
 /// Smaller is served first. @param queue one of QueueCounts::names.
@@ -225,7 +229,7 @@ BookRequest RenderJob::make_request() const {
                      .dictionaries = {with_.defaults.dictionary, job.dictionary},
                      .is_interactive = job.job_class == jobs::JobClass::interactive};
   choose_voice(request);
-  request.mp3 = merge(job.format, with_.defaults.mp3);
+  request.format = choose_format(job, with_.defaults.format);
   request.loudness = with_.defaults.loudness;
   request.title = job.title;
   request.author = job.author;

@@ -30,7 +30,7 @@ namespace audiobookd::daemon {
 struct JobDefaults {
   std::string voice = "default";
   std::filesystem::path voices; ///< folder of the voices that people added, which come before the model's; empty: none
-  storage::Mp3Settings mp3;
+  storage::FormatOptions format;
   std::optional<LoudnessTarget> loudness;
   jobs::Pauses pauses;
   bool normalize = true;       ///< as BookOptions::normalize

@@ -72,7 +72,7 @@ void read_source(const JsonFields& fields, Job& job) {
 void read_target(const JsonFields& fields, Job& job) {
   const auto output = path_field(fields, "output");
   if (!output)
-    fields.fail("output", "missing; expected the path of the MP3 to write");
+    fields.fail("output", "missing; expected the path of the file to write");
   job.output = *output;
   constexpr std::array values = {IfExists::fail, IfExists::replace, IfExists::skip};
   if (const auto index = fields.choice("if_exists", {"fail", "replace", "skip"}))
@@ -124,12 +124,20 @@ void read_params(const JsonFields& fields, JobParams& params) {
   params.seed = inner->unsigned_integer("seed").value_or(params.seed);
 }
 
+/// By its extension: "mp3", "flac", "opus", or empty.
+std::string codec_of_name(std::string_view file) {
+  for (const std::string_view codec : {"mp3", "flac", "opus"})
+    if (file.size() > codec.size() && file.ends_with(codec) && file[file.size() - codec.size() - 1] == '.')
+      return std::string(codec);
+  return "";
+}
+
 /// Of MP3 with a constant bit rate, kbit/s: at 24 kHz, and at 44.1 and 48 kHz.
 const std::set<int> rates_at_24_khz = {8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160};
 const std::set<int> rates_at_48_khz = {32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320};
 
 /// @param sample_rate nothing: the worker's, which is not known here.
-void check_bitrate(const JsonFields& fields, int bitrate_kbps, std::optional<int> sample_rate) {
+void check_mp3_bitrate(const JsonFields& fields, int bitrate_kbps, std::optional<int> sample_rate) {
   std::set<int> rates = sample_rate && *sample_rate != 24'000 ? rates_at_48_khz : rates_at_24_khz;
   if (!sample_rate)
     rates.insert(rates_at_48_khz.begin(), rates_at_48_khz.end());
@@ -143,22 +151,52 @@ void check_bitrate(const JsonFields& fields, int bitrate_kbps, std::optional<int
                                   "; expected one of " + valid);
 }
 
-void read_format(const JsonFields& fields, JobFormat& format) {
-  const auto inner = fields.object("format", {"codec", "bitrate_kbps", "vbr_quality", "sample_rate", "preset"});
+/// @param codec that is sure; empty: the worker's, which is not known here.
+void check_format(const JsonFields& fields, const JobFormat& format, const std::string& codec) {
+  const auto reject = [&](const char* name, bool is_given) {
+    if (is_given)
+      fields.fail(name, "codec " + codec + " has no such setting");
+  };
+  if (codec == "flac" || codec == "opus") {
+    reject("bitrate_kbps", format.bitrate_kbps && codec == "flac");
+    reject("sample_rate", format.sample_rate && codec == "opus");
+    reject("vbr_quality", format.vbr_quality.has_value());
+    reject("id3v2_version", format.id3v2_version.has_value());
+  }
+  if (format.bitrate_kbps && codec == "mp3")
+    check_mp3_bitrate(fields, *format.bitrate_kbps, format.sample_rate);
+  if (format.bitrate_kbps && codec == "opus" && *format.bitrate_kbps > 256)
+    fields.fail("bitrate_kbps", std::to_string(*format.bitrate_kbps) + "; expected 6 to 256 for opus");
+}
+
+void read_format(const JsonFields& fields, Job& job) {
+  const auto inner =
+      fields.object("format", {"codec", "bitrate_kbps", "vbr_quality", "sample_rate", "id3v2_version", "preset"});
   if (!inner)
     return;
-  inner->choice("codec", {"mp3"});
+  JobFormat& format = job.format;
+  constexpr std::array<const char*, 3> codecs = {"mp3", "flac", "opus"};
+  if (const auto index = inner->choice("codec", {"mp3", "flac", "opus"}))
+    format.codec = codecs.at(*index);
   format.sample_rate = inner->integer("sample_rate", {24'000, 48'000});
   if (format.sample_rate && *format.sample_rate != 24'000 && *format.sample_rate != 44'100 &&
       *format.sample_rate != 48'000)
     inner->fail("sample_rate", std::to_string(*format.sample_rate) + "; expected one of 24000, 44100, 48000");
-  format.bitrate_kbps = inner->integer("bitrate_kbps", {8, 320});
+  format.bitrate_kbps = inner->integer("bitrate_kbps", {6, 320});
   format.vbr_quality = inner->integer("vbr_quality", {0, 9});
+  format.id3v2_version = inner->integer("id3v2_version", {3, 4});
   if (format.bitrate_kbps && format.vbr_quality)
     inner->fail("bitrate_kbps, vbr_quality", "both are given; expected at most one of them");
-  if (format.bitrate_kbps)
-    check_bitrate(*inner, *format.bitrate_kbps, format.sample_rate);
+  check_format(*inner, format, codec_of(job));
   inner->not_supported("preset");
+}
+
+/// A file whose name says another codec than its content would mislead whoever opens it.
+void check_output_name(const JsonFields& fields, const Job& job) {
+  const std::string named = codec_of_name(job.output);
+  if (!job.format.codec.empty() && !named.empty() && named != job.format.codec)
+    fields.fail("output", "'" + job.output + "' would hold " + job.format.codec +
+                              ", as 'format.codec' says; expected a " + "name that ends in ." + job.format.codec);
 }
 
 void read_pauses(const JsonFields& fields, JobPauses& pauses) {
@@ -223,7 +261,8 @@ Job read_job(const nlohmann::json& object, std::string_view entry_id) {
   read_text_rules(fields, job);
   fields.not_supported("cover");
   read_params(fields, job.params);
-  read_format(fields, job.format);
+  read_format(fields, job);
+  check_output_name(fields, job);
   fields.choice("split", {"single"});
   read_chapters(fields, job);
   read_pauses(fields, job.pauses);
@@ -240,6 +279,8 @@ JobVersionError::JobVersionError(int version, std::string id)
     : std::runtime_error("v: " + std::to_string(version) + " is newer than " + std::to_string(job_version) +
                          ", the newest job format that this version knows"),
       version_(version), id_(std::move(id)) {}
+
+std::string codec_of(const Job& job) { return job.format.codec.empty() ? codec_of_name(job.output) : job.format.codec; }
 
 bool is_valid_job_id(std::string_view id) noexcept {
   return !id.empty() && id.size() <= max_id_bytes && std::all_of(id.begin(), id.end(), is_id_character);

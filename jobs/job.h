@@ -71,12 +71,14 @@ struct JobParams {
   std::uint64_t seed = 0;
 };
 
-/// The MP3 to make: at most one of the bit rates. What is absent is the daemon's default.
+/// The file to make. What is absent is the daemon's default.
 struct JobFormat {
-  std::optional<int> sample_rate; ///< Hz: 24000, 44100 or 48000
-  std::optional<int>
-      bitrate_kbps; ///< constant bit rate: 8 to 160 at 24 kHz, else 32 to 320, and among those of layer III
-  std::optional<int> vbr_quality; ///< LAME's -V, 0 (best) to 9
+  std::string codec;               ///< mp3, flac or opus; empty: see codec_of()
+  std::optional<int> sample_rate;  ///< MP3, FLAC, in Hz: 24000, 44100 or 48000
+  std::optional<int> bitrate_kbps; ///< MP3: constant, 8 to 160 at 24 kHz, else 32 to 320, and among those of layer III.
+                                   ///< Opus: 6 to 256
+  std::optional<int> vbr_quality;  ///< MP3, instead of bitrate_kbps: LAME's -V, 0 (best) to 9
+  std::optional<int> id3v2_version; ///< MP3: 3 or 4
 };
 
 /// Silence after an utterance, by what follows it. An absent value is the daemon's default. [0, 10000] ms each.
@@ -121,6 +123,9 @@ struct Job {
 /// is unknown, missing, of the wrong type, out of range, or known but not supported yet.
 /// @throws JobVersionError if `v` is newer than job_version; no other field is looked at then, except `id`.
 [[nodiscard]] Job parse_job(std::string_view json, std::string_view entry_id);
+
+/// The job's codec: what it says, else what the name of its output ends in (.mp3, .flac, .opus); else empty.
+[[nodiscard]] std::string codec_of(const Job& job);
 
 /// True if @p id may name a job: `[A-Za-z0-9_.-]{1,128}`.
 [[nodiscard]] bool is_valid_job_id(std::string_view id) noexcept;

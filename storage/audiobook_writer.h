@@ -1,12 +1,12 @@
-// One audiobook file in one pass: tag block, encoded audio, chapter times. Memory does not grow with the length, and
+// One audiobook file in one pass: tags, encoded audio, chapter times. Memory does not grow with the length, and
 // the same sequence of calls gives the same bytes. One thread at a time per writer.
 #pragma once
 
+#include "storage/audio_file.h"
 #include "storage/byte_sink.h"
-#include "storage/mp3_encoder.h"
-#include "storage/tags.h"
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,7 +14,7 @@
 namespace audiobookd::storage {
 
 struct AudiobookOptions {
-  Mp3Settings mp3;
+  AudioFormat format;
   LevelSettings levels;
   Tags tags;                               ///< as far as known: decides how much room the tag block gets
   std::vector<std::string> chapter_titles; ///< of all chapters to come, in order; may be empty
@@ -31,13 +31,13 @@ struct AudiobookSummary {
 
 class AudiobookWriter {
 public:
-  /// Writes the tag block's placeholder to the end of @p sink (which should be empty). @p pool encodes. Both must
-  /// outlive the writer. @throws PermanentError for invalid MP3 settings; what the sink throws.
+  /// The file begins at the end of @p sink (which should be empty). @p pool encodes. Both must outlive the writer.
+  /// @throws PermanentError for invalid settings of the format; what the sink throws.
   AudiobookWriter(ByteSink& sink, WorkerPool& pool, AudiobookOptions options);
 
   /// The next chapter of AudiobookOptions::chapter_titles starts here. @throws std::logic_error after the last one.
   void begin_chapter();
-  /// Appends the samples of an utterance. @throws as Encoder::write().
+  /// Appends the samples of an utterance. @throws as AudioFile::write().
   void write(std::span<const float> samples);
   /// Appends round(@p seconds × source rate) zero samples; returns how many. @throws std::invalid_argument unless
   /// @p seconds is in [0, 3600].
@@ -53,10 +53,10 @@ private:
   [[nodiscard]] std::vector<Chapter> chapters_with_times() const;
 
   ByteSink& sink_;
-  AudiobookOptions options_;
-  std::size_t tag_bytes_;
-  std::uint64_t tag_offset_;
-  Mp3Encoder encoder_;
+  const std::uint64_t start_; // in sink_
+  const AudiobookOptions options_;
+  const int source_rate_;
+  const std::unique_ptr<AudioFile> file_;
   std::vector<std::uint64_t> chapter_starts_; // in samples
   std::uint64_t samples_ = 0;
 };

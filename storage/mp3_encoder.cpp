@@ -1,15 +1,14 @@
-// Cutting into pieces, and putting them together again.
+// Where pieces are cut, and how they become one stream.
 #include "storage/mp3_encoder.h"
 
 #include "storage/errors.h"
-#include "storage/mp3_piece.h"
+#include "storage/mp3_format.h"
+#include "storage/setting_checks.h"
 
-#include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <string>
-#include <utility>
 
 namespace audiobookd::storage {
 namespace {
@@ -42,27 +41,39 @@ std::size_t lookahead(const Mp3Settings& settings) {
          resampling;
 }
 
-void check_range(const char* field, int value, int low, int high) {
-  if (value < low || value > high) {
-    throw PermanentError(std::string("mp3 ") + field + " " + std::to_string(value) + " is not in " +
-                         std::to_string(low) + " … " + std::to_string(high));
-  }
+/// @param frames a multiple of frames_of_unit().
+std::size_t to_source(std::size_t frames, const Mp3Settings& settings, const Mp3Format& format) {
+  return frames * format.frame_samples * static_cast<std::size_t>(settings.source_rate) /
+         static_cast<std::size_t>(settings.sample_rate);
 }
 
-bool is_ready(const std::future<Mp3Piece>& piece) {
-  return piece.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+PieceCut cut_of(const Mp3Settings& settings) {
+  const Mp3Format& format = mp3_format(settings.sample_rate);
+  return {.length = to_source(frames_in(piece_s, settings, format), settings, format),
+          .before = to_source(frames_in(overlap_s, settings, format), settings, format),
+          .after = lookahead(settings)};
+}
+
+PieceStream<Mp3Piece>::Work work_with(const Mp3Settings& settings, const LevelSettings& levels) {
+  const Mp3Format& format = mp3_format(settings.sample_rate);
+  const std::size_t overlap = frames_in(overlap_s, settings, format);
+  const std::size_t length = frames_in(piece_s, settings, format);
+  return [=](PieceSamples piece) {
+    const Mp3Range range{.skip = piece.before == 0 ? 0 : overlap,
+                         .count = piece.is_last ? std::nullopt : std::optional(length)};
+    return encode_mp3_piece(settings, levels, piece.samples, range);
+  };
 }
 
 } // namespace
 
 void check(const Mp3Settings& settings) {
   const Mp3Format& format = mp3_format(settings.sample_rate);
-  if (settings.source_rate != 24'000) {
-    throw PermanentError("mp3 source_rate " + std::to_string(settings.source_rate) + " is not supported; valid: 24000");
-  }
-  check_range("quality", settings.quality, 0, 9);
+  check_choice("mp3 source_rate", settings.source_rate, {24'000});
+  check_range("mp3 quality", settings.quality, 0, 9);
+  check_choice("mp3 id3v2_version", settings.id3v2_version, {3, 4});
   if (settings.vbr_quality) {
-    check_range("vbr_quality", *settings.vbr_quality, 0, 9);
+    check_range("mp3 vbr_quality", *settings.vbr_quality, 0, 9);
     return;
   }
   if (bitrate_index(format, settings.bitrate_kbps) == 0) {
@@ -76,9 +87,8 @@ void check(const Mp3Settings& settings) {
 }
 
 Mp3Encoder::Mp3Encoder(const Mp3Settings& settings, const LevelSettings& levels, ByteSink& sink, WorkerPool& pool)
-    : settings_((check(settings), settings)), format_(mp3_format(settings.sample_rate)),
-      piece_frames_(frames_in(piece_s, settings, format_)), overlap_frames_(frames_in(overlap_s, settings, format_)),
-      level_settings_((check(levels), levels)), sink_(sink), pool_(pool), start_(sink.size()) {
+    : sink_((check(settings), check(levels), sink)), start_(sink.size()),
+      stream_(cut_of(settings), pool, work_with(settings, levels), [this](const Mp3Piece& piece) { append(piece); }) {
   header_.sample_rate = settings.sample_rate;
   header_.bitrate_kbps = settings.vbr_quality ? 0 : settings.bitrate_kbps;
   header_.vbr_quality = settings.vbr_quality;
@@ -86,61 +96,7 @@ Mp3Encoder::Mp3Encoder(const Mp3Settings& settings, const LevelSettings& levels,
   sink_.append(render_xing_frame(header_, seek_table_));
 }
 
-Mp3Encoder::~Mp3Encoder() = default;
-
-std::size_t Mp3Encoder::frames_before() const noexcept { return is_first_piece_ ? 0 : overlap_frames_; }
-
-/// @param frames a multiple of frames_of_unit().
-std::size_t Mp3Encoder::to_source(std::size_t frames) const noexcept {
-  return frames * format_.frame_samples * static_cast<std::size_t>(settings_.source_rate) /
-         static_cast<std::size_t>(settings_.sample_rate);
-}
-
-void Mp3Encoder::write(std::span<const float> samples) {
-  while (!samples.empty()) {
-    const std::size_t full = to_source(frames_before() + piece_frames_) + lookahead(settings_);
-    const auto part = samples.first(std::min(samples.size(), full - buffer_.size()));
-    const auto bad = std::find_if_not(part.begin(), part.end(), [](float x) { return std::isfinite(x); });
-    if (bad != part.end()) {
-      throw PermanentError("mp3 encoder: sample " + std::to_string(samples_written_ + (bad - part.begin())) +
-                           " is not finite");
-    }
-    buffer_.insert(buffer_.end(), part.begin(), part.end());
-    samples_written_ += part.size();
-    samples = samples.subspan(part.size());
-    if (buffer_.size() == full) {
-      submit_full_piece();
-    }
-  }
-}
-
-/// @param count of frames; nothing: the stream ends with these samples.
-void Mp3Encoder::submit(std::vector<float> samples, std::optional<std::size_t> count) {
-  const Mp3Range range{.skip = frames_before(), .count = count};
-  outstanding_.push_back(
-      pool_.submit([settings = settings_, levels = level_settings_, range, samples = std::move(samples)]() mutable {
-        return encode_mp3_piece(settings, levels, samples, range);
-      }));
-}
-
-void Mp3Encoder::submit_full_piece() {
-  const std::size_t next_begin = to_source(frames_before() + piece_frames_ - overlap_frames_);
-  std::vector<float> next;
-  next.reserve(buffer_.size()); // about what it will hold: growing by doubling would take twice the memory
-  next.assign(buffer_.begin() + static_cast<std::ptrdiff_t>(next_begin), buffer_.end());
-  submit(std::exchange(buffer_, std::move(next)), piece_frames_);
-  is_first_piece_ = false;
-  while (!outstanding_.empty() && (outstanding_.size() > most_outstanding() || is_ready(outstanding_.front()))) {
-    append_oldest();
-  }
-}
-
-/// As long as the threads have enough of other files to do, more than one piece of this one would only take memory.
-std::size_t Mp3Encoder::most_outstanding() const { return pool_.is_busy() ? 1 : pool_.num_threads(); }
-
-void Mp3Encoder::append_oldest() {
-  const Mp3Piece piece = outstanding_.front().get();
-  outstanding_.pop_front();
+void Mp3Encoder::append(const Mp3Piece& piece) {
   sink_.append(piece.bytes);
   for (const std::uint16_t bytes : piece.frame_sizes) {
     seek_table_.add_frame(bytes);
@@ -156,10 +112,7 @@ void Mp3Encoder::append_oldest() {
 }
 
 void Mp3Encoder::finish() {
-  submit(std::exchange(buffer_, {}), {});
-  while (!outstanding_.empty()) {
-    append_oldest();
-  }
+  stream_.finish();
   sink_.overwrite(start_, render_xing_frame(header_, seek_table_));
 }
 

@@ -1,11 +1,12 @@
 // LAME, one instance a piece.
 #include "storage/mp3_piece.h"
 
+#include "storage/cpu_clock.h"
 #include "storage/errors.h"
+#include "storage/mp3_format.h"
 #include "storage/resampler.h"
 
 #include <algorithm>
-#include <ctime>
 #include <lame/lame.h>
 #include <memory>
 #include <mutex>
@@ -22,12 +23,6 @@ struct CloseLame {
 using Lame = std::unique_ptr<lame_global_flags, CloseLame>;
 
 void ignore_message(const char*, va_list) {}
-
-double thread_cpu_seconds() {
-  timespec now{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
 
 Lame make_lame(const Mp3Settings& settings) {
   static std::mutex mutex; // LAME fills tables that all its instances share

@@ -5,7 +5,8 @@
 // starts some frames early and these are dropped.
 #pragma once
 
-#include "storage/mp3_encoder.h"
+#include "storage/levels.h"
+#include "storage/mp3_settings.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -2,11 +2,10 @@
 #include "storage/tags.h"
 
 #include "storage/errors.h"
+#include "storage/tag_text.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
-#include <string_view>
 #include <taglib/attachedpictureframe.h>
 #include <taglib/chapterframe.h>
 #include <taglib/commentsframe.h>
@@ -14,7 +13,6 @@
 #include <taglib/id3v2tag.h>
 #include <taglib/tableofcontentsframe.h>
 #include <taglib/textidentificationframe.h>
-#include <utility>
 
 namespace audiobookd::storage {
 namespace {
@@ -24,65 +22,6 @@ namespace id3 = TagLib::ID3v2;
 constexpr std::size_t max_block_bytes = 1U << 28; // sizes in ID3v2 have 28 bits
 constexpr std::uint32_t no_offset = 0xFFFFFFFF;
 
-/// ISO 639-1 → 639-2/T of the languages that the models speak.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 23> languages = {{
-    {"ar", "ara"}, {"da", "dan"}, {"de", "deu"}, {"el", "ell"}, {"en", "eng"}, {"es", "spa"},
-    {"fi", "fin"}, {"fr", "fra"}, {"he", "heb"}, {"hi", "hin"}, {"it", "ita"}, {"ja", "jpn"},
-    {"ko", "kor"}, {"ms", "msa"}, {"nl", "nld"}, {"no", "nor"}, {"pl", "pol"}, {"pt", "por"},
-    {"ru", "rus"}, {"sv", "swe"}, {"sw", "swa"}, {"tr", "tur"}, {"zh", "zho"},
-}};
-
-/// The three-letter code, or "" when it is not known.
-std::string language_code(std::string_view language) {
-  const std::string_view primary = language.substr(0, language.find_first_of("-_"));
-  for (const auto& [two, three] : languages) {
-    if (primary == two || primary == three) {
-      return std::string(three);
-    }
-  }
-  const bool three_letters =
-      primary.size() == 3 && primary.find_first_not_of("abcdefghijklmnopqrstuvwxyz") == primary.npos;
-  return three_letters ? std::string(primary) : "";
-}
-
-/// Length of the valid UTF-8 sequence at the start of @p text, 0 when there is none; sets @p code_point.
-std::size_t decode_utf8(std::string_view text, char32_t& code_point) {
-  const auto lead = static_cast<unsigned char>(text[0]);
-  const std::size_t length = lead < 0x80 ? 1 : lead >> 5 == 6 ? 2 : lead >> 4 == 14 ? 3 : lead >> 3 == 30 ? 4 : 0;
-  if (length == 0 || length > text.size()) {
-    return 0;
-  }
-  code_point = length == 1 ? lead : lead & (0x7F >> length);
-  for (std::size_t i = 1; i < length; ++i) {
-    const auto next = static_cast<unsigned char>(text[i]);
-    if (next >> 6 != 2) {
-      return 0;
-    }
-    code_point = code_point << 6 | (next & 0x3F);
-  }
-  constexpr char32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool surrogate = code_point >= 0xD800 && code_point <= 0xDFFF;
-  return code_point < smallest[length] || code_point > 0x10FFFF || surrogate ? 0 : length;
-}
-
-/// Text from strangers as a tag may hold it: valid UTF-8, line breaks and tabs as spaces, no other control characters.
-TagLib::String clean(std::string_view text) {
-  std::string result;
-  while (!text.empty()) {
-    char32_t code_point = 0;
-    const std::size_t length = decode_utf8(text, code_point);
-    if (length == 0) {
-      result += "\xEF\xBF\xBD"; // U+FFFD
-    } else if (code_point == '\n' || code_point == '\t') {
-      result += ' ';
-    } else if (code_point >= 0x20 && (code_point < 0x7F || code_point > 0x9F)) {
-      result += text.substr(0, length);
-    }
-    text.remove_prefix(length == 0 ? 1 : length);
-  }
-  return {result, TagLib::String::UTF8};
-}
-
 id3::Frame* text_frame(const char* id, const TagLib::String& text) {
   auto* frame = new id3::TextIdentificationFrame(TagLib::ByteVector(id, 4), TagLib::String::UTF8);
   frame->setText(text);
@@ -91,7 +30,7 @@ id3::Frame* text_frame(const char* id, const TagLib::String& text) {
 
 /// The tag owns every frame added to it.
 void add_text(id3::Tag& tag, const char* id, const std::string& text) {
-  const TagLib::String cleaned = clean(text);
+  const TagLib::String cleaned = clean_tag_text(text);
   if (!cleaned.isEmpty()) {
     tag.addFrame(text_frame(id, cleaned));
   }
@@ -102,8 +41,8 @@ void add_user_text(id3::Tag& tag, const std::string& description, const std::str
     return;
   }
   auto* frame = new id3::UserTextIdentificationFrame(TagLib::String::UTF8);
-  frame->setDescription(clean(description));
-  frame->setText(clean(text));
+  frame->setDescription(clean_tag_text(description));
+  frame->setText(clean_tag_text(text));
   tag.addFrame(frame);
 }
 
@@ -114,7 +53,7 @@ void add_comment(id3::Tag& tag, const std::string& text) {
   }
   auto* frame = new id3::CommentsFrame(TagLib::String::UTF8);
   frame->setLanguage("eng");
-  frame->setText(clean(text));
+  frame->setText(clean_tag_text(text));
   tag.addFrame(frame);
 }
 
@@ -135,7 +74,7 @@ void add_chapters(id3::Tag& tag, const std::vector<Chapter>& chapters) {
     const std::string id = "chp" + std::to_string(i);
     children.append(TagLib::ByteVector(id.c_str()));
     id3::FrameList title;
-    title.append(text_frame("TIT2", clean(chapters[i].title)));
+    title.append(text_frame("TIT2", clean_tag_text(chapters[i].title)));
     tag.addFrame(new id3::ChapterFrame(TagLib::ByteVector(id.c_str()), chapters[i].start_ms, chapters[i].end_ms,
                                        no_offset, no_offset, title));
   }
@@ -145,23 +84,24 @@ void add_chapters(id3::Tag& tag, const std::vector<Chapter>& chapters) {
   tag.addFrame(contents);
 }
 
-/// A size in ID3v2.4: 28 bits in 4 bytes of 7.
-std::size_t read_size(const std::byte* bytes) {
+/// The size of a frame: 32 bits, or in ID3v2.4 28 bits in 4 bytes of 7.
+std::size_t read_size(const std::byte* bytes, int version) {
+  const int bits = version == 4 ? 7 : 8;
   std::size_t size = 0;
   for (std::size_t i = 0; i < 4; ++i) {
-    size = size << 7 | std::to_integer<std::size_t>(bytes[i]);
+    size = size << bits | std::to_integer<std::size_t>(bytes[i]);
   }
   return size;
 }
 
 /// The bytes of header and frames, without the zeros that TagLib pads with.
-std::vector<std::byte> unpadded(const TagLib::ByteVector& rendered) {
+std::vector<std::byte> unpadded(const TagLib::ByteVector& rendered, int version) {
   constexpr std::size_t frame_header_bytes = 10;
   std::vector<std::byte> bytes(rendered.size());
   std::memcpy(bytes.data(), rendered.data(), bytes.size());
   std::size_t end = id3::Header::size();
   while (end + frame_header_bytes <= bytes.size() && bytes[end] != std::byte{0}) {
-    end += frame_header_bytes + read_size(&bytes[end + 4]);
+    end += frame_header_bytes + read_size(&bytes[end + 4], version);
   }
   bytes.resize(end);
   return bytes;
@@ -181,7 +121,8 @@ std::string synthetic_narration(const std::string& model, const std::string& voi
   return "The narration is synthetic speech: model " + model + ", voice " + voice + ".";
 }
 
-std::vector<std::byte> render_id3v2(const Tags& tags, const std::vector<Chapter>& chapters, std::size_t block_bytes) {
+std::vector<std::byte> render_id3v2(const Tags& tags, const std::vector<Chapter>& chapters, std::size_t block_bytes,
+                                    int version) {
   id3::Tag tag;
   add_text(tag, "TIT2", tags.title);
   add_text(tag, "TPE1", tags.author);
@@ -207,7 +148,7 @@ std::vector<std::byte> render_id3v2(const Tags& tags, const std::vector<Chapter>
   }
   add_chapters(tag, chapters);
 
-  std::vector<std::byte> block = unpadded(tag.render(id3::v4));
+  std::vector<std::byte> block = unpadded(tag.render(version == 4 ? id3::v4 : id3::v3), version);
   const std::size_t needed = block.size();
   const std::size_t wanted = block_bytes == 0 ? needed : block_bytes;
   if (needed > wanted || wanted >= max_block_bytes) {

@@ -1,4 +1,4 @@
-// ID3v2.4 tags of an audiobook, rendered by TagLib into a block of bytes that stands before the audio. Stateless; any
+// Tags of an audiobook: ID3v2, rendered by TagLib into a block of bytes that stands before the audio. Stateless; any
 // thread.
 #pragma once
 
@@ -48,8 +48,9 @@ struct Chapter {
 
 /// The tag block, padded with zeros to exactly @p block_bytes (0: as long as it needs). The same input gives the same
 /// bytes, and chapter times do not change the length.
+/// @param version 4: ID3v2.4 in UTF-8; 3: ID3v2.3 in UTF-16, for old players (TYER instead of TDRC).
 /// @throws PermanentError when it needs more than @p block_bytes, or more than 256 MiB.
 [[nodiscard]] std::vector<std::byte> render_id3v2(const Tags& tags, const std::vector<Chapter>& chapters,
-                                                  std::size_t block_bytes = 0);
+                                                  std::size_t block_bytes = 0, int version = 4);
 
 } // namespace audiobookd::storage

@@ -183,6 +183,9 @@ TEST(Config, MistakesAreNamedWithFileLineAndKey) {
   EXPECT_EQ(error_of("redis = 3\n" + base), ":1: redis: expected a table, found 3");
   EXPECT_TRUE(error_of(base + "[queue\n").starts_with(":5: ")) << error_of(base + "[queue\n");
   EXPECT_TRUE(error_of(base + "[audio]\nbitrate_kbps = 65\n").starts_with(": audio: "));
+  EXPECT_EQ(error_of(base + "[audio]\ncodec = 'aac'\n"), ":6: audio.codec: expected mp3, flac or opus, found 'aac'");
+  EXPECT_EQ(error_of(base + "[audio]\ncodec = 'flac'\nbitrate_kbps = 64\n"),
+            ": audio: bitrate_kbps 64: flac has no such option");
   EXPECT_EQ(error_of(base + "[audio]\nvoice = '../anna'\n"),
             ":6: audio.voice: expected a name: 1 to 128 of A-Z a-z 0-9 _ . -, found '../anna'");
   EXPECT_EQ(error_of(base + "[queue]\nheartbeat_s = 20\n"),

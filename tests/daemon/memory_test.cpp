@@ -43,7 +43,7 @@ protected:
       waveform_.samples[i] = 0.1f * std::sin(0.05f * static_cast<float>(i));
     }
     renderer_.replace = [this](const engine::Utterance&) { return waveform_; };
-    mp3_.quality = 9; // quick
+    format_.quality = 9; // quick
   }
 
   void add(const std::string& id, int paragraphs) {
@@ -62,7 +62,7 @@ protected:
       add(id, paragraphs);
     }
     ServiceSettings settings;
-    settings.defaults.mp3 = mp3_;
+    settings.defaults.format = format_;
     settings.limits.max_jobs = 4;
     settings.limits.short_jobs = 4;
     RenderService service({.queue = queue_,
@@ -86,7 +86,7 @@ protected:
   testing::TemporaryFolder folder_;
   const std::filesystem::path files_ = folder_.path() / "files";
   engine::Waveform waveform_{std::vector<float>(samples_of_utterance)};
-  storage::Mp3Settings mp3_;
+  storage::FormatOptions format_;
   testing::FakeRenderer renderer_;
   testing::FakeQueue queue_;
   testing::FakeServiceManager manager_;

@@ -23,6 +23,9 @@ std::string complaint(const std::string& json) {
 }
 
 /// A minimal job with @p field added.
+std::string to(const std::string& output, const std::string& field) {
+  return R"({"input":"a.txt","output":")" + output + "\"," + field + "}";
+}
 std::string with(const std::string& field) { return R"({"input":"a.txt","output":"a.mp3",)" + field + "}"; }
 
 TEST(Job, MinimalJobGetsDefaultsAndTheEntryIdAsName) {
@@ -97,6 +100,14 @@ struct Mistake {
   std::vector<std::string> named; ///< what the message must contain
 };
 
+TEST(Job, TheCodecIsWhatTheJobSaysElseWhatItsOutputEndsIn) {
+  EXPECT_EQ(codec_of(parse(minimal)), "mp3");
+  EXPECT_EQ(codec_of(parse(to("a.flac", R"("title":"A")"))), "flac");
+  EXPECT_EQ(codec_of(parse(to("a", R"("title":"A")"))), "");
+  EXPECT_EQ(codec_of(parse(to("a.audio", R"("format":{"codec":"opus","bitrate_kbps":24})"))), "opus");
+  EXPECT_EQ(parse(to("a", R"("format":{"id3v2_version":3})")).format.id3v2_version, 3);
+}
+
 TEST(Job, EveryMistakeIsNamed) {
   const std::vector<Mistake> mistakes = {
       {"", {"not valid JSON"}},
@@ -150,7 +161,14 @@ TEST(Job, EveryMistakeIsNamed) {
       {with(R"("params":{"seed":-1})"), {"params.seed", "-1"}},
       {with(R"("params":{"top_k":-1})"), {"params.top_k", "-1", "[0, 10000]"}},
       {with(R"("params":{"top_k":2.5})"), {"params.top_k", "2.5", "integer"}},
-      {with(R"("format":{"codec":"opus"})"), {"format.codec", "opus", "mp3"}},
+      {with(R"("format":{"codec":"ogg"})"), {"format.codec", "ogg", "mp3"}},
+      {with(R"("format":{"codec":"opus"})"), {"output", "opus", ".opus"}},
+      {to("x.flac", R"("format":{"bitrate_kbps":64})"), {"format.bitrate_kbps", "flac"}},
+      {to("x.opus", R"("format":{"bitrate_kbps":320})"), {"format.bitrate_kbps", "320", "6 to 256"}},
+      {to("x.opus", R"("format":{"sample_rate":48000})"), {"format.sample_rate", "opus"}},
+      {to("x", R"("format":{"codec":"flac","vbr_quality":2})"), {"format.vbr_quality", "flac"}},
+      {to("x.flac", R"("format":{"id3v2_version":3})"), {"format.id3v2_version", "flac"}},
+      {with(R"("format":{"id3v2_version":2})"), {"format.id3v2_version", "2", "3"}},
       {with(R"("format":{"bitrate_kbps":100})"), {"format.bitrate_kbps", "100", "96, 112"}},
       {with(R"("format":{"bitrate_kbps":64,"vbr_quality":2})"), {"bitrate_kbps", "vbr_quality", "both"}},
       {with(R"("format":{"vbr_quality":10})"), {"format.vbr_quality", "10", "[0, 9]"}},

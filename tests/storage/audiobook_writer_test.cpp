@@ -163,7 +163,7 @@ TEST_F(AudiobookWriterTest, NeedsNoMoreMemoryForALongBook) {
   const std::vector<float> minute = tests::voice_like(60 * 24'000);
   const auto publication = FilePublication::at(target_);
   AudiobookOptions options;
-  options.mp3.quality = 9; // the fastest: memory is measured, not sound
+  options.format = Mp3Settings{.quality = 9}; // the fastest: memory is measured, not sound
   AudiobookWriter writer(*publication, pool(), options);
   long after_ten_minutes = 0;
   for (int i = 0; i < 60; ++i) {

@@ -68,7 +68,7 @@ TEST(TagsTest, ShowCoverSeriesAndPublicationToOtherPrograms) {
   tags.cover = CoverPicture{tests::read_file(folder / "cover.png"), "image/png"};
   tests::MemorySink sink;
   WorkerPool pool(1);
-  AudiobookWriter writer(sink, pool, {.mp3 = {}, .levels = {}, .tags = tags, .chapter_titles = {}});
+  AudiobookWriter writer(sink, pool, {.format = {}, .levels = {}, .tags = tags, .chapter_titles = {}});
   writer.write(std::vector<float>(24'000));
   (void)writer.finish(tags);
   tests::write_file(folder / "x.mp3", sink.text());
@@ -82,6 +82,37 @@ TEST(TagsTest, ShowCoverSeriesAndPublicationToOtherPrograms) {
   tests::output_of("ffmpeg -v error -i '" + (folder / "x.mp3").string() + "' -map 0:v -c copy '" +
                    (folder / "back.png").string() + "'");
   EXPECT_TRUE(tests::read_file(folder / "back.png") == tags.cover->bytes);
+}
+
+TEST(TagsTest, OldPlayersGetVersion3InUtf16) {
+  Tags tags = full_tags();
+  tags.year = "1851";
+  tags.extra = {{"long", std::string(300, 'x')}}; // its size differs between 7 and 8 bits a byte
+  const std::vector<Chapter> chapters = {{"Глава 1", 0, 1000}, {"Chapter 2", 1000, 2000}};
+  const std::vector<std::byte> block = render_id3v2(tags, chapters, 0, 3);
+  EXPECT_EQ(text_of(block).substr(0, 5), std::string("ID3\3\0", 5));
+  EXPECT_EQ(render_id3v2(tags, {{"Глава 1", 0, 7}, {"Chapter 2", 7, 9}}, 0, 3).size(), block.size());
+  EXPECT_NE(text_of(block).find("TYER"), std::string::npos);
+  EXPECT_EQ(text_of(block).find("TDRC"), std::string::npos);
+  EXPECT_EQ(text_of(block).find("Herman"), std::string::npos) << "not in UTF-16";
+
+  const tests::ScratchFolder folder;
+  tests::MemorySink sink;
+  WorkerPool pool(1);
+  AudiobookWriter writer(
+      sink, pool,
+      {.format = Mp3Settings{.id3v2_version = 3}, .levels = {}, .tags = tags, .chapter_titles = {"Глава 1", "Two"}});
+  for (int i = 0; i < 2; ++i) {
+    writer.begin_chapter();
+    writer.write(std::vector<float>(24'000));
+  }
+  (void)writer.finish(tags);
+  tests::write_file(folder / "x.mp3", sink.text());
+  const std::string seen = tests::ffprobe(folder / "x.mp3");
+  for (const std::string part : {R"("title": "Moby-Dick; или Белый кит")", R"("artist": "Herman Melville")",
+                                 R"("date": "1851")", R"("title": "Глава 1")", R"("start_time": "1.000000")"}) {
+    EXPECT_NE(seen.find(part), std::string::npos) << part << " is missing in " << seen;
+  }
 }
 
 TEST(TagsTest, LeavesEmptyFieldsAndUnknownLanguagesOut) {

@@ -1,0 +1,30 @@
+// An MP3 with its tags before the audio.
+#pragma once
+
+#include "storage/audio_file.h"
+#include "storage/mp3_encoder.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace audiobookd::storage {
+
+class Mp3File final : public AudioFile {
+public:
+  /// @throws as create_audio_file()
+  Mp3File(const Mp3Settings& settings, const AudioFileParts& parts);
+
+  void write(std::span<const float> samples) override { encoder_.write(samples); }
+  void finish(const Tags& tags, const std::vector<Chapter>& chapters) override;
+  [[nodiscard]] const Levels& levels() const noexcept override { return encoder_.levels(); }
+  [[nodiscard]] double cpu_seconds() const noexcept override { return encoder_.cpu_seconds(); }
+
+private:
+  ByteSink& sink_;
+  const int id3v2_version_;
+  const std::size_t tag_bytes_;
+  const std::uint64_t tag_offset_;
+  Mp3Encoder encoder_;
+};
+
+} // namespace audiobookd::storage
