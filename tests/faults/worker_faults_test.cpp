@@ -28,6 +28,34 @@ TEST_F(FaultWorker, AKillInTheMiddleOfABookLosesOnlyWhatWasInFlight) {
   EXPECT_EQ(second->end(SIGTERM), 0);
 }
 
+TEST_F(FaultWorker, KilledAtAnyStageALevelledBookIsTheSameToTheByte) {
+  constexpr int paragraphs = 20;
+  place_.behave(1);
+  {
+    const auto worker = place_.start({.name = "whole", .loudness = true});
+    enqueue("whole", 1, paragraphs);
+    ASSERT_TRUE(is_published("whole", 1, paragraphs));
+    EXPECT_EQ(worker->end(SIGTERM), 0);
+  }
+  const std::string whole = read_file(place_.output("whole"));
+  const std::size_t all = place_.rendered(); // with the sentences that the voice is measured by
+  EXPECT_GT(all, std::size_t{paragraphs});
+  for (const std::size_t kill_at : {std::size_t{0}, std::size_t{1}, all / 2, all - 1, all}) {
+    const std::string id = "killed-" + std::to_string(kill_at);
+    const std::size_t before = place_.rendered();
+    place_.behave_until(before + kill_at);
+    auto first = place_.start({.name = id, .loudness = true});
+    enqueue(id, 1, paragraphs);
+    ASSERT_TRUE(comes([&] { return has_logged(id, ": attempt 1") && place_.rendered() >= before + kill_at; }));
+    first->end(SIGKILL);
+    place_.behave(1);
+    const auto second = place_.start({.name = id, .loudness = true});
+    EXPECT_TRUE(is_published(id, 1, paragraphs));
+    EXPECT_TRUE(read_file(place_.output(id)) == whole) << "killed when " << kill_at << " utterances were there";
+    EXPECT_EQ(second->end(SIGTERM), 0);
+  }
+}
+
 // Fault 2.
 TEST_F(FaultWorker, AKillRightAfterTheClaimCostsTheJobNothing) {
   TcpProxy proxy(server.socket());

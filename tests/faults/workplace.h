@@ -27,7 +27,8 @@ struct Worker {
   std::string outputs{};       ///< folder or root on S3; empty: "out"
   std::string s3_section{};    ///< keys of [s3]
   int max_jobs = 8;
-  int short_jobs = 0; ///< else who of several is first takes all short books
+  int short_jobs = 0;    ///< else who of several is first takes all short books
+  bool loudness = false; ///< whether books are brought to the default loudness
   double drain_seconds = 0;
   double period_scale = 0;      ///< 0: the workplace's
   std::string engine_section{}; ///< further keys of [engine]
