@@ -17,6 +17,8 @@ void bench_engine(const Options& options);
 void bench_book(const Options& options);
 /// The queue and the scheduling of the daemon: what jobs cost beside their rendering. Not in the engine-only build.
 void bench_queue(const Options& options);
+/// Levels and codecs: how fast waveforms become files. Not in the engine-only build.
+void bench_encode(const Options& options);
 /// How far S3Gen's spectra with each of its inexact options are from fp32's.
 void bench_fidelity(const Options& options);
 /// How long it takes until a clip has become a voice.

@@ -1,4 +1,4 @@
-// In place of book.cpp and queue.cpp where the daemon is not built.
+// In place of book.cpp, encode.cpp and queue.cpp where the daemon is not built.
 #include "bench/benchmarks.h"
 
 #include <stdexcept>
@@ -6,6 +6,9 @@
 namespace audiobookd::bench {
 
 void bench_book(const Options&) { throw std::invalid_argument("this is the engine-only build: book needs the daemon"); }
+void bench_encode(const Options&) {
+  throw std::invalid_argument("this is the engine-only build: encode needs the daemon");
+}
 void bench_queue(const Options&) {
   throw std::invalid_argument("this is the engine-only build: queue needs the daemon");
 }

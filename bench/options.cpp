@@ -11,6 +11,7 @@ namespace audiobookd::bench {
 const char* const usage =
     "usage: audiobook-bench decode|synthesis|engine|book|clip|fidelity|checkpoint-load --checkpoint DIR [options]\n"
     "       audiobook-bench queue [--jobs N]\n"
+    "       audiobook-bench encode [--utterances N] [--threads N]\n"
     "  --device cpu|cuda|cuda:N   default cpu; book: also all GPUs (all), or several (cuda:0,cuda:2)\n"
     "  --dtype fp32|bf16|auto     default auto: bf16 on CUDA, and of T3 on CPUs with AMX\n"
     "  --free-gemm                decode: matrix products by the fastest algorithm; tokens may depend on the company\n"
@@ -62,7 +63,7 @@ double number_to(const std::string& name, const std::string& value, int most) {
 
 /// @throws std::invalid_argument where values are unknown, missing or do not go together.
 void check(const Options& options) {
-  if (options.checkpoint.empty() && options.benchmark != "queue") {
+  if (options.checkpoint.empty() && options.benchmark != "queue" && options.benchmark != "encode") {
     throw std::invalid_argument("--checkpoint is missing");
   }
   if (options.dtype != "auto" && options.dtype != "fp32" && options.dtype != "bf16") {

@@ -1,6 +1,6 @@
 # A ctest of one benchmark on the CPU: run as `cmake -DBENCH=… -DBENCHMARK=… -DMAKE_CHECKPOINT=… -DFOLDER=… -P`.
 # Fails unless the last line printed is JSON with the figures that are promised and the trace is JSON with events.
-if(NOT BENCHMARK MATCHES "^(book|clip|fidelity|queue)$") # whose work is done elsewhere, and which is not timed
+if(NOT BENCHMARK MATCHES "^(book|clip|encode|fidelity|queue)$") # whose work is done elsewhere, and which is not timed
   set(_profile --profile ${FOLDER}/trace.json --profile-seconds 1)
 endif()
 file(REMOVE_RECURSE ${FOLDER})
@@ -8,6 +8,8 @@ file(MAKE_DIRECTORY ${FOLDER})
 execute_process(COMMAND ${MAKE_CHECKPOINT} --preset tiny --out ${FOLDER}/tiny OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
 if(BENCHMARK STREQUAL "queue")
   set(_workload --jobs 20)
+elseif(BENCHMARK STREQUAL "encode")
+  set(_workload --utterances 3 --threads 1)
 else()
   set(_workload --checkpoint ${FOLDER}/tiny --utterances 1 --threads 1 --cfm-steps 1)
 endif()
@@ -30,6 +32,9 @@ elseif(BENCHMARK STREQUAL "clip")
   expect_positive(load_ms)
   expect_positive(first_ms)
   expect_positive(median_ms)
+elseif(BENCHMARK STREQUAL "encode")
+  expect_positive("mp3 24 kHz 64 kbit/s" times_real_time)
+  expect_positive("opus 32 kbit/s" kbit_per_second)
 elseif(BENCHMARK STREQUAL "queue")
   expect_positive("1 connection" enqueued_per_second)
   expect_positive("8 connections" claimed_and_completed_per_second)
