@@ -4,7 +4,6 @@
 #include "daemon/utterance_edges.h"
 #include "storage/errors.h"
 
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,19 +14,19 @@ namespace {
 /// A disk that damages the same chunk more often than this is not waited for.
 constexpr int max_reads = 4;
 
+struct ReadChunk {
+  std::vector<float> samples;
+  AudioNotes notes;
+};
+
 /// Nothing when @p key is missing, damaged, or not what this program stores.
-std::optional<StoredPiece> try_read(storage::ChunkStore& store, const std::string& key, int sample_rate) {
+std::optional<ReadChunk> try_read(storage::ChunkStore& store, const std::string& key, int sample_rate) {
   std::optional<storage::AudioChunk> chunk = store.read_audio(key);
-  if (!chunk) {
+  if (!chunk || chunk->sample_rate != sample_rate) {
     return std::nullopt;
   }
-  const auto metadata = nlohmann::json::parse(chunk->metadata, nullptr, false);
-  const bool is_ours = metadata.is_object() && metadata.contains("hit_token_limit") &&
-                       metadata["hit_token_limit"].is_boolean() && chunk->sample_rate == sample_rate;
-  if (!is_ours) {
-    return std::nullopt;
-  }
-  return StoredPiece{std::move(chunk->samples), metadata["hit_token_limit"].get<bool>()};
+  auto notes = audio_notes(chunk->metadata);
+  return notes ? std::optional(ReadChunk{std::move(chunk->samples), std::move(*notes)}) : std::nullopt;
 }
 
 } // namespace
@@ -37,7 +36,10 @@ StoredPiece PieceReader::read(std::size_t piece, const std::stop_token& stop) {
   for (int i = 0; i < max_reads; ++i) {
     ticket_.wait_stored(piece, stop);
     if (auto stored = try_read(store_, key, sample_rate_)) {
-      return std::move(*stored);
+      if (!stored->notes.takes.empty()) {
+        notes_.insert_or_assign(piece, stored->notes);
+      }
+      return {std::move(stored->samples), stored->notes.hit_token_limit};
     }
     ++corrupt_chunks_;
     ticket_.render_again(piece);

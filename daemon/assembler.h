@@ -7,11 +7,13 @@
 
 #include "daemon/book.h"
 #include "daemon/book_progress.h"
+#include "daemon/takes.h"
 #include "daemon/utterance_pool.h"
 #include "storage/audiobook_writer.h"
 #include "storage/chunk_store.h"
 
 #include <cstddef>
+#include <map>
 #include <stop_token>
 #include <vector>
 
@@ -34,6 +36,8 @@ public:
   StoredPiece read(std::size_t piece, const std::stop_token& stop);
   /// How many chunks were found unreadable and rendered again.
   [[nodiscard]] std::size_t corrupt_chunks() const noexcept { return corrupt_chunks_; }
+  /// Of the pieces read so far those with takes that gates found fault with, in whichever run.
+  [[nodiscard]] const std::map<std::size_t, AudioNotes>& notes() const noexcept { return notes_; }
 
 private:
   const Book& book_;
@@ -41,6 +45,7 @@ private:
   storage::ChunkStore& store_;
   const int sample_rate_;
   std::size_t corrupt_chunks_ = 0;
+  std::map<std::size_t, AudioNotes> notes_;
 };
 
 /// Writes all of @p book, whose pieces @p reader reads. @return how many utterances ended at the token limit

@@ -141,6 +141,15 @@ double seconds_between(BookProgress::Clock::time_point begin, BookProgress::Cloc
   return std::chrono::duration<double>(end - begin).count();
 }
 
+void log_gates(const GateReport& gates, const std::string& book_id) {
+  if (const std::string summary = gates.summary(); !summary.empty()) {
+    spdlog::info("job {}: {}", book_id, summary);
+  }
+  for (const BestEffort& utterance : gates.listed) {
+    spdlog::info("job {}: best effort: {}", book_id, describe(utterance));
+  }
+}
+
 double rounded(double value) { return std::round(value * 1000) / 1000; }
 
 } // namespace
@@ -152,7 +161,7 @@ ChunkClaim::~ChunkClaim() {
   }
 }
 
-void ChunkClaim::take(const Book& book, const engine::EngineInfo& info, const std::stop_token& stop) {
+void ChunkClaim::take(const Book& book, const engine::EngineInfo& info, const std::stop_token& stop, int takes) {
   const double samples_per_token = static_cast<double>(info.sample_rate) / info.tokens_per_second;
   std::uint64_t bytes = 0;
   std::vector<std::string> keys;
@@ -160,6 +169,9 @@ void ChunkClaim::take(const Book& book, const engine::EngineInfo& info, const st
     const double samples = length_margin * samples_per_token * piece.predicted_tokens;
     bytes += storage::ChunkStore::entry_bytes(static_cast<std::uint64_t>(samples));
     keys.push_back(piece.chunk_key);
+    for (int attempt = 0; attempt < takes; ++attempt) {
+      keys.push_back(take_key(piece.chunk_key, attempt));
+    }
   }
   wait_for_room(bytes, keys, stop);
 }
@@ -198,24 +210,25 @@ std::string BookReport::to_json() const {
                                         {"rms_dbfs", rounded(levels.rms_dbfs())},
                                         {"gain_db", rounded(gain_db)},
                                         {"encoded_again", encoded_again}};
-  const nlohmann::ordered_json result = {{"words", words},
-                                         {"chapters", chapters},
-                                         {"utterances", utterances},
-                                         {"rendered", rendered},
-                                         {"reused", utterances - rendered},
-                                         {"audio_seconds", rounded(audio_seconds)},
-                                         {"wall_seconds", rounded(wall_seconds)},
-                                         {"times_real_time", rounded(times_real_time())},
-                                         {"seconds_per_stage", seconds},
-                                         {"levels", level},
-                                         {"plan_seconds", rounded(plan_seconds)},
-                                         {"tail_seconds", rounded(tail_seconds)},
-                                         {"first_audio_ms", std::llround(1000 * first_audio_seconds)},
-                                         {"model", model},
-                                         {"device", device},
-                                         {"voice", voice},
-                                         {"synthetic", synthetic},
-                                         {"warnings", warnings}};
+  nlohmann::ordered_json result = {{"words", words},
+                                   {"chapters", chapters},
+                                   {"utterances", utterances},
+                                   {"rendered", rendered},
+                                   {"reused", utterances - rendered},
+                                   {"audio_seconds", rounded(audio_seconds)},
+                                   {"wall_seconds", rounded(wall_seconds)},
+                                   {"times_real_time", rounded(times_real_time())},
+                                   {"seconds_per_stage", seconds},
+                                   {"levels", level},
+                                   {"plan_seconds", rounded(plan_seconds)},
+                                   {"tail_seconds", rounded(tail_seconds)},
+                                   {"first_audio_ms", std::llround(1000 * first_audio_seconds)},
+                                   {"model", model},
+                                   {"device", device},
+                                   {"voice", voice},
+                                   {"synthetic", synthetic},
+                                   {"warnings", warnings}};
+  result.update(audiobookd::daemon::to_json(gates));
   return result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
@@ -224,7 +237,7 @@ BookReport render_book(const Studio& studio, const BookRequest& request, ChunkCl
   const engine::EngineStats stats_before = studio.renderer.stats();
   const engine::EngineInfo& info = studio.renderer.info();
   const auto book = std::make_shared<const Book>(plan_book(request.document, request.options, studio.renderer));
-  claim.take(*book, info, stop);
+  claim.take(*book, info, stop, studio.pool.most_takes());
   progress->plan(*book);
   const std::unique_ptr<BookTicket> ticket = studio.pool.open(book, request.priority, progress);
   const auto planned = BookProgress::Clock::now();
@@ -246,6 +259,9 @@ BookReport render_book(const Studio& studio, const BookRequest& request, ChunkCl
   report.gain_db = written.gain_db;
   report.levels = written.summary.levels;
   report.encoded_again = written.again;
+  report.gates = gate_report(*book, reader.notes());
+  report.gates.unheard = ticket->unheard();
+  log_gates(report.gates, claim.book_id());
   report.engine = difference(studio.renderer.stats(), stats_before);
   report.warnings = collect_warnings(*book, written.utterances_at_limit, reader.corrupt_chunks(), info);
   report.wall_seconds = seconds_between(progress->begun(), finished);

@@ -6,6 +6,7 @@
 
 #include "daemon/book.h"
 #include "daemon/book_progress.h"
+#include "daemon/gate_report.h"
 #include "daemon/renderer.h"
 #include "daemon/utterance_pool.h"
 #include "storage/audiobook_writer.h"
@@ -42,8 +43,9 @@ public:
   ChunkClaim& operator=(const ChunkClaim&) = delete;
 
   /// Reserves room for and pins all chunks of @p book, waiting for it if need be.
+  /// @param takes as UtterancePool::most_takes(): their keys are pinned, too.
   /// @throws as ChunkStore::claim(); Interrupted when @p stop is requested meanwhile.
-  void take(const Book& book, const engine::EngineInfo& info, const std::stop_token& stop);
+  void take(const Book& book, const engine::EngineInfo& info, const std::stop_token& stop, int takes = 0);
   /// The claim outlives this object and this process: the book will be taken up again.
   void leave() noexcept { left_ = true; }
 
@@ -93,7 +95,8 @@ struct BookReport {
   double gain_db = 0;             ///< that was applied
   storage::Levels levels;         ///< of the whole, as it was encoded
   bool encoded_again = false;     ///< the gain of the voice was not that of the book
-  engine::EngineStats engine;     ///< what the engine did meanwhile, for this book and for others beside it
+  GateReport gates;
+  engine::EngineStats engine; ///< what the engine did meanwhile, for this book and for others beside it
   std::vector<std::string> warnings;
 
   [[nodiscard]] double times_real_time() const noexcept { return wall_seconds > 0 ? audio_seconds / wall_seconds : 0; }

@@ -192,6 +192,7 @@ Config load_config(const std::filesystem::path& file) {
   read_queue(root.section("queue"), config.queue);
   read_text(root.section("text"), config.text);
   read_audio(root.section("audio"), config.audio);
+  read_gates(root.section("gates"), config.gates);
   read_estimate(root.section("estimate"), config.estimate);
   read_log(root.section("log"), config.log_level);
   root.reject_unknown();
@@ -199,7 +200,7 @@ Config load_config(const std::filesystem::path& file) {
 }
 
 std::string describe(const Config& config) {
-  const auto& [redis, paths, s3, engine, queue, text, audio, estimate, log_level] = config;
+  const auto& [redis, paths, s3, engine, queue, text, audio, gates, estimate, log_level] = config;
   std::ostringstream out;
   out << "[redis]\nurl = " << quoted(without_password(redis.url)) << "\nprefix = " << quoted(redis.prefix)
       << "\npassword_file = " << quoted(redis.password_file) << "\n\n[paths]\ninput_root = " << quoted(paths.input_root)
@@ -223,8 +224,8 @@ std::string describe(const Config& config) {
       << ", lufs = " << audio.loudness.value_or(LoudnessTarget()).lufs
       << ", true_peak_dbtp = " << audio.loudness.value_or(LoudnessTarget()).true_peak_dbtp
       << " }\npauses = { sentence_s = " << audio.pauses.sentence_s << ", paragraph_s = " << audio.pauses.paragraph_s
-      << ", scene_s = " << audio.pauses.scene_s << ", chapter_s = " << audio.pauses.chapter_s
-      << " }\n\n[estimate]\ntimes_real_time = " << estimate.times_real_time
+      << ", scene_s = " << audio.pauses.scene_s << ", chapter_s = " << audio.pauses.chapter_s << " }\n\n"
+      << describe(gates) << "\n[estimate]\ntimes_real_time = " << estimate.times_real_time
       << "\nprice_per_gpu_hour = " << estimate.price_per_gpu_hour << "\n\n[log]\nlevel = " << quoted(log_level) << "\n";
   return out.str();
 }

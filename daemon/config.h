@@ -6,6 +6,7 @@
 #include "daemon/book_renderer.h"
 #include "daemon/config_error.h"
 #include "daemon/estimate_config.h"
+#include "daemon/gate_config.h"
 #include "daemon/redis_config.h"
 #include "daemon/s3_config.h"
 #include "engine/engine.h"
@@ -64,6 +65,7 @@ struct Config {
   QueueConfig queue;
   TextConfig text;
   AudioConfig audio;
+  GateConfig gates;
   EstimateConfig estimate;
   std::string log_level = "info"; ///< as spdlog calls them
 };

@@ -111,6 +111,36 @@ void ConfigSection::read(std::string_view key, std::vector<std::string>& value) 
   }
 }
 
+bool ConfigSection::read(std::string_view key, std::vector<std::vector<int>>& value, std::size_t length,
+                         std::size_t most, int greatest) {
+  const toml::node* node = find(key);
+  if (node == nullptr) {
+    return false;
+  }
+  const auto refuse = [&] {
+    reject(key, "a list of at most " + std::to_string(most) + " lists of " + std::to_string(length) +
+                    " integers from 0 to " + std::to_string(greatest) + " each");
+  };
+  if (!node->is_array() || node->as_array()->size() > most) {
+    refuse();
+  }
+  value.clear();
+  for (const toml::node& element : *node->as_array()) {
+    if (!element.is_array() || element.as_array()->size() != length) {
+      refuse();
+    }
+    std::vector<int>& list = value.emplace_back();
+    for (const toml::node& item : *element.as_array()) {
+      const auto* number = item.as_integer();
+      if (number == nullptr || number->get() < 0 || number->get() > greatest) {
+        refuse();
+      }
+      list.push_back(static_cast<int>(number->get()));
+    }
+  }
+  return true;
+}
+
 void ConfigSection::read_path(std::string_view key, std::filesystem::path& value) {
   std::string text;
   read(key, text);

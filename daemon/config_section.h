@@ -32,6 +32,9 @@ public:
   void read(std::string_view key, std::optional<int>& value, int least, int greatest);
   void read(std::string_view key, double& value, double least, double greatest);
   void read(std::string_view key, std::vector<std::string>& value);
+  /// A list of lists of @p length integers from 0 to @p greatest, at most @p most. @return whether @p key is present
+  bool read(std::string_view key, std::vector<std::vector<int>>& value, std::size_t length, std::size_t most,
+            int greatest);
   void read_path(std::string_view key, std::filesystem::path& value);
 
   /// A table inside this one.

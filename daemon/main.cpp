@@ -6,6 +6,7 @@
 #include "daemon/embedded_checkpoint.h"
 #include "daemon/environment.h"
 #include "daemon/errors.h"
+#include "daemon/gate_config.h"
 #include "daemon/job_storage.h"
 #include "daemon/log.h"
 #include "daemon/render_command.h"
@@ -42,6 +43,7 @@ struct CommandLine {
   daemon::RenderOptions render;
   std::filesystem::path dictionary;
   bool as_written = false;
+  bool without_gates = false;
 };
 
 std::optional<daemon::LoudnessTarget> parse_loudness(const std::string& text) {
@@ -99,6 +101,7 @@ void describe_render(CLI::App& render, CommandLine& line) {
       ->capture_default_str();
   render.add_option("--dictionary", line.dictionary, "How words are said: TOML, a table [words], written = \"spoken\"");
   render.add_flag("--as-written", line.as_written, "Do not read numbers, abbreviations and the like as words");
+  render.add_flag("--no-gates", line.without_gates, "Take every utterance as it comes, whatever the gates would find");
   render.add_flag("--force", line.render.replace, "Replace an output that exists");
 }
 
@@ -115,11 +118,12 @@ daemon::ServiceLimits limits_of(const daemon::Config& config) {
           .drain = milliseconds(config.queue.drain_seconds)};
 }
 
-std::unique_ptr<daemon::Renderer> load_engine(engine::EngineOptions options) {
+std::unique_ptr<daemon::Renderer> load_engine(engine::EngineOptions options, const daemon::GateConfig& gates) {
   if (options.checkpoint.empty()) {
     spdlog::warn("{}", daemon::embedded_checkpoint_notice);
     options.checkpoint = daemon::embedded_checkpoint();
   }
+  options.alignment_heads = daemon::heads_to_watch(gates, options.checkpoint);
   auto renderer = daemon::load_renderer(options);
   const engine::EngineInfo& info = renderer->info();
   spdlog::info("model {} from '{}' on {}, {}, batch {}{}", info.model, options.checkpoint.string(), info.device,
@@ -228,7 +232,7 @@ int run_daemon(const CommandLine& line) {
   const int encoder_threads = config.audio.encoder_threads;
   storage::WorkerPool encoders(encoder_threads > 0 ? encoder_threads : storage::default_worker_threads());
   std::optional<daemon::TimeoutExtender> extender(systemd);
-  const std::unique_ptr<daemon::Renderer> renderer = load_engine(config.engine);
+  const std::unique_ptr<daemon::Renderer> renderer = load_engine(config.engine, config.gates);
   extender.reset();
   if (!daemon::VoiceFolder(voices).contains(config.audio.voice)) {
     check_voice(line.config, config.audio.voice, renderer->info());
@@ -254,7 +258,8 @@ int run_daemon(const CommandLine& line) {
                                               .normalize = config.text.normalize,
                                               .dictionary = config.text.words},
                                  .periods = service_periods(config.queue),
-                                 .limits = limits_of(config)});
+                                 .limits = limits_of(config),
+                                 .gates = config.gates.options()});
   systemd.ready();
   const ServiceSignals::Attachment attachment(signals, service);
   service.run(signals.stop_token());
@@ -269,6 +274,9 @@ int run_render(CommandLine line) {
   }
   line.render.voices = daemon::data_folder() / "voices";
   line.render.book.normalize = !line.as_written;
+  daemon::GateConfig gates;
+  gates.enabled = !line.without_gates;
+  line.render.gates = gates.options();
   if (!line.dictionary.empty()) {
     line.render.book.dictionaries = {daemon::load_dictionary(line.dictionary)};
   }
@@ -281,7 +289,7 @@ int run_render(CommandLine line) {
   const daemon::Terminal terminal{std::cout, std::cerr, isatty(STDERR_FILENO) == 1};
   try {
     const auto report = daemon::render_file(
-        line.render, [&line] { return load_engine(line.engine); }, terminal, stop.get_token());
+        line.render, [&] { return load_engine(line.engine, gates); }, terminal, stop.get_token());
     std::cout << daemon::summarise(report);
     return ok;
   } catch (const daemon::Interrupted&) {

@@ -104,7 +104,7 @@ BookReport render_file(const RenderOptions& options, const std::function<std::un
   request.options.voice = renderer_voice(VoiceFolder(options.voices), request.narrator, *renderer);
   storage::ChunkStore store({.folder = options.chunk_store, .max_bytes = store_bytes});
   storage::WorkerPool encoders(storage::default_worker_threads());
-  UtterancePool pool(*renderer, store, pool_options(renderer->info()));
+  UtterancePool pool(*renderer, store, pool_options(renderer->info(), options.gates));
   EngineThread engine(*renderer, pool, [] {});
   std::stop_source book_stop; // after the engine's: a book closed before would withdraw what is sound already
   const std::stop_callback interrupt(stop, [&] {
@@ -141,6 +141,12 @@ std::string summarise(const BookReport& report) {
                   report.utterances - report.rendered, format_duration(report.audio_seconds), report.wall_seconds,
                   report.times_real_time(), report.model, report.device, stats.prefill_seconds, stats.decode_seconds,
                   stats.encoder_seconds, stats.cfm_seconds, stats.vocoder_seconds, report.encode_seconds);
+  if (const std::string gates = report.gates.summary(); !gates.empty()) {
+    text += gates + "\n";
+  }
+  for (const BestEffort& utterance : report.gates.listed) {
+    text += "best effort: " + describe(utterance) + "\n";
+  }
   if (stats.out_of_memory > 0) {
     text += fmt::format("warning: {}\n", out_of_memory_notice);
   }

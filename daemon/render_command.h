@@ -28,6 +28,7 @@ struct RenderOptions {
   BookOptions book;
   storage::FormatOptions format;
   std::optional<LoudnessTarget> loudness = LoudnessTarget(); ///< nothing: as loud as the voice is
+  GateOptions gates;                                         ///< nothing: every utterance is taken as it comes
   bool replace = false;                                      ///< an output that exists
 };
 

@@ -35,7 +35,8 @@ ServicePeriods scaled_periods(std::chrono::milliseconds heartbeat, double factor
 RenderService::RenderService(const ServiceParts& parts, const ServiceSettings& settings)
     : parts_(parts), periods_(settings.periods), max_jobs_(settings.limits.max_jobs),
       short_jobs_(settings.limits.short_jobs), short_length_(settings.limits.short_length),
-      drain_(settings.limits.drain), pool_(parts.renderer, parts.store, pool_options(parts.renderer.info())),
+      drain_(settings.limits.drain),
+      pool_(parts.renderer, parts.store, pool_options(parts.renderer.info(), settings.gates)),
       surroundings_{.queue = parts.queue,
                     .studio = {parts.renderer, pool_, parts.store, parts.encoders},
                     .storage = parts.storage,

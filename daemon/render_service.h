@@ -88,6 +88,7 @@ struct ServiceSettings {
   JobDefaults defaults;
   ServicePeriods periods;
   ServiceLimits limits;
+  GateOptions gates = {}; ///< nothing: every utterance is taken as it comes
 };
 
 class RenderService {

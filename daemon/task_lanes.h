@@ -1,7 +1,7 @@
 // A few threads that work off tasks which must not hold up whoever brings them. Tasks of one lane run one after the
 // other in the order they came; lanes run beside each other.
 //
-// All functions may be called from any thread, but not from a task.
+// All functions may be called from any thread, but only push() and is_full() from a task.
 #pragma once
 
 #include <condition_variable>

@@ -3,11 +3,11 @@
 #include "daemon/utterance_pool.h"
 
 #include "daemon/errors.h"
+#include "storage/errors.h"
 
 #include <algorithm>
 #include <climits>
-#include <cmath>
-#include <nlohmann/json.hpp>
+#include <spdlog/spdlog.h>
 
 namespace audiobookd::daemon {
 namespace {
@@ -15,41 +15,34 @@ namespace {
 /// Tokens a book may take in one round: about one long utterance.
 constexpr std::int64_t quantum = 400;
 
-std::string describe(const engine::Waveform& waveform) {
-  if (waveform.samples.empty()) {
-    return "the engine delivered no samples";
-  }
-  const auto bad = std::ranges::find_if(waveform.samples, [](float sample) { return !std::isfinite(sample); });
-  if (bad == waveform.samples.end()) {
-    return {};
-  }
-  return "sample " + std::to_string(bad - waveform.samples.begin()) + " is not a finite number";
-}
-
-std::string token_metadata(int attempt) { return nlohmann::json{{"attempt", attempt}}.dump(); }
-
-/// Nothing when @p metadata is not what token_metadata() makes.
-std::optional<int> attempt_of(const std::string& metadata) {
-  const auto json = nlohmann::json::parse(metadata, nullptr, false);
-  const bool is_ours = json.is_object() && json.contains("attempt") && json["attempt"].is_number_integer();
-  return is_ours ? std::optional(json["attempt"].get<int>()) : std::nullopt;
-}
-
 } // namespace
 
-PoolOptions pool_options(const engine::EngineInfo& info) {
+PoolOptions pool_options(const engine::EngineInfo& info, const GateOptions& gates) {
   constexpr std::size_t batch_of_store_thread = 256; // one GPU's batch takes two
   const auto batch = static_cast<std::size_t>(std::max(1, info.max_batch));
   PoolOptions options;
   options.read_ahead = 2 * batch;
   options.store_threads = std::clamp<std::size_t>(batch / batch_of_store_thread, 2, 16);
   options.store_backlog = std::max(options.store_backlog, options.read_ahead);
+  if (info.synthetic && (gates.gates || gates.command)) {
+    spdlog::info("no gates on utterances: synthetic weights make noise, which cannot be judged");
+    return options;
+  }
+  options.gates = gates.gates;
+  options.command = gates.command;
+  options.max_retries = gates.gates ? gates.gates->max_retries : options.max_retries;
   return options;
 }
 
 UtterancePool::UtterancePool(Renderer& renderer, storage::ChunkStore& store, const PoolOptions& options)
     : renderer_(renderer), store_(store), options_(options),
-      lanes_(options.store_threads, options.store_backlog, [this] { renderer_.notify(); }) {}
+      command_(options.command ? std::optional<GateCommand>(std::in_place, *options.command) : std::nullopt),
+      lanes_(options.store_threads, options.store_backlog, [this] { renderer_.notify(); }) {
+  if (command_) {
+    listeners_.emplace(static_cast<std::size_t>(command_->settings().processes), options.store_backlog,
+                       [this] { renderer_.notify(); });
+  }
+}
 
 std::unique_ptr<BookTicket> UtterancePool::open(std::shared_ptr<const Book> plan, int priority,
                                                 std::shared_ptr<BookProgress> progress) {
@@ -77,8 +70,10 @@ UtterancePool::BookPtr UtterancePool::look_up(std::shared_ptr<const Book> plan, 
     }
     book->todo.push_back(i);
     auto tokens = store_.read_tokens(pieces[i].chunk_key);
-    if (const auto attempt = tokens ? attempt_of(tokens->metadata) : std::nullopt) {
-      slot.attempt = *attempt;
+    if (auto notes = tokens ? token_notes(tokens->metadata) : std::nullopt) {
+      slot.attempt = notes->attempt;
+      slot.alignment = notes->alignment;
+      slot.takes = std::move(notes->takes);
       slot.speech_tokens = std::move(tokens->tokens);
     }
   }
@@ -98,10 +93,13 @@ void UtterancePool::widen_window(OpenBook& book) const {
   }
 }
 
+/// Whether too much waits to be judged or stored.
+bool UtterancePool::is_busy() const { return lanes_.is_full() || (listeners_ && listeners_->is_full()); }
+
 std::vector<engine::Utterance> UtterancePool::next(std::size_t free_capacity) {
   std::vector<engine::Utterance> answer;
   const std::lock_guard lock(mutex_);
-  if (!offering_ || lanes_.is_full()) {
+  if (!offering_ || is_busy()) {
     return answer;
   }
   while (answer.size() < free_capacity) {
@@ -117,7 +115,7 @@ std::vector<engine::Utterance> UtterancePool::next(std::size_t free_capacity) {
 std::vector<engine::Utterance> UtterancePool::next_urgent(std::size_t free_capacity) {
   std::vector<engine::Utterance> answer;
   const std::lock_guard lock(mutex_);
-  if (!offering_ || lanes_.is_full()) {
+  if (!offering_ || is_busy()) {
     return answer;
   }
   for (const BookPtr& book : books_) { // in the order they were opened
@@ -170,7 +168,7 @@ engine::Utterance UtterancePool::take(OpenBook& book) {
   utterance.attempt = slot.attempt;
   utterance.speech_tokens = slot.speech_tokens;
   const auto owner = std::ranges::find(books_, &book, &BookPtr::get);
-  in_flight_.emplace(utterance.id, InFlight{*owner, piece});
+  in_flight_.emplace(utterance.id, InFlight{*owner, piece, slot.speech_tokens, slot.alignment});
   return utterance;
 }
 
@@ -185,6 +183,14 @@ UtterancePool::InFlight UtterancePool::take_back(engine::UtteranceId id) {
   return result;
 }
 
+void UtterancePool::aligned(engine::UtteranceId id, const engine::Alignment& alignment) {
+  const AlignmentSummary summary = summarise(alignment);
+  const std::lock_guard lock(mutex_);
+  if (const auto found = in_flight_.find(id); found != in_flight_.end()) {
+    found->second.alignment = summary;
+  }
+}
+
 void UtterancePool::tokens(engine::UtteranceId id, std::span<const std::int32_t> speech_tokens) {
   const std::lock_guard lock(mutex_);
   ++deliveries_;
@@ -192,54 +198,173 @@ void UtterancePool::tokens(engine::UtteranceId id, std::span<const std::int32_t>
   if (found == in_flight_.end()) {
     return;
   }
-  const auto& [book, piece] = found->second;
-  const int attempt = book->slots[piece].attempt;
-  lanes_.push(piece, [this, book = book, piece = piece, attempt,
-                      kept = std::vector<std::int32_t>(speech_tokens.begin(), speech_tokens.end())] {
-    try {
-      store_.put_tokens(book->pieces[piece].chunk_key, kept, token_metadata(attempt));
-    } catch (const std::exception&) {
-      const std::lock_guard guard(mutex_);
-      fail(*book, std::current_exception());
-    }
-  });
+  InFlight& place = found->second;
+  place.tokens.assign(speech_tokens.begin(), speech_tokens.end());
+  const Slot& slot = place.book->slots[place.piece];
+  TokenNotes notes{slot.attempt, place.alignment, slot.takes};
+  lanes_.push(place.piece,
+              [this, book = place.book, piece = place.piece, kept = place.tokens, notes = std::move(notes)] {
+                try {
+                  store_.put_tokens(book->pieces[piece].chunk_key, kept, to_metadata(notes));
+                } catch (const std::exception&) {
+                  const std::lock_guard guard(mutex_);
+                  fail(*book, std::current_exception());
+                }
+              });
 }
 
 void UtterancePool::finished(engine::UtteranceId id, engine::Waveform waveform) {
   const std::lock_guard lock(mutex_);
-  const InFlight done = take_back(id);
+  InFlight done = take_back(id);
   if (!done.book) {
     return;
   }
   done.book->slots[done.piece].state = PieceState::delivered;
   done.book->last_delivery = Clock::now();
   widen_window(*done.book);
-  lanes_.push(done.piece, [this, done, sound = std::make_shared<const engine::Waveform>(std::move(waveform))] {
-    store_waveform(done.book, done.piece, *sound);
-  });
+  const std::size_t piece = done.piece;
+  Arrival arrival{std::move(done), std::make_shared<const engine::Waveform>(std::move(waveform)), {}};
+  if (listeners_) {
+    listeners_->push(piece, [this, arrival = std::move(arrival)]() mutable { listen(std::move(arrival)); });
+  } else {
+    lanes_.push(piece, [this, arrival = std::move(arrival)] { settle(arrival); });
+  }
 }
 
-void UtterancePool::store_waveform(const BookPtr& book, std::size_t piece, const engine::Waveform& waveform) {
-  const std::string fault = describe(waveform);
-  std::unique_lock lock(mutex_);
-  Slot& slot = book->slots[piece];
-  if (!fault.empty()) {
-    retry(*book, piece, fault);
+/// On a thread for listening: has the command judge what can be heard, then passes it on.
+void UtterancePool::listen(Arrival arrival) {
+  const auto& [book, piece, tokens, alignment] = arrival.place;
+  if (describe_fault(*arrival.sound).empty()) {
+    try {
+      arrival.score = command_->score(*arrival.sound, book->pieces[piece].utterance.text, stop_listening_.get_token());
+    } catch (const Interrupted&) {
+      return; // its tokens are stored: whoever takes the book up again makes it sound and listens
+    } catch (const std::exception& error) {
+      const std::lock_guard lock(mutex_);
+      ++book->unheard;
+      if (!std::exchange(said_unheard_, true)) {
+        spdlog::error("{}; what it cannot judge is taken without it, from now on silently", error.what());
+      }
+    }
+  }
+  lanes_.push(arrival.place.piece, [this, arrival = std::move(arrival)] { settle(arrival); });
+}
+
+/// On a thread of the store: what becomes of a waveform.
+void UtterancePool::settle(const Arrival& arrival) {
+  const BookPtr& book = arrival.place.book;
+  const std::size_t piece = arrival.place.piece;
+  if (const std::string fault = describe_fault(*arrival.sound); !fault.empty()) {
+    const std::lock_guard lock(mutex_);
+    retry(book, piece, fault);
     return;
   }
-  const nlohmann::json metadata = {{"attempt", slot.attempt}, {"hit_token_limit", waveform.hit_token_limit}};
+  AudioNotes notes;
+  {
+    const std::lock_guard lock(mutex_);
+    notes = {book->slots[piece].attempt, arrival.sound->hit_token_limit, {}, book->slots[piece].takes};
+  }
+  const auto known = std::ranges::find(notes.takes, notes.attempt, &Take::attempt);
+  if (known != notes.takes.end()) { // was chosen before, and its audio had gone
+    notes.findings = known->findings;
+  } else if (std::vector<Finding> findings = examine(arrival); !findings.empty()) {
+    add_take(arrival, std::move(findings));
+    return;
+  }
+  store_chosen(book, piece, arrival.sound->sample_rate, arrival.sound->samples, notes);
+}
+
+std::vector<Finding> UtterancePool::examine(const Arrival& arrival) const {
+  std::vector<Finding> findings;
+  const auto& [book, piece, tokens, alignment] = arrival.place;
+  if (options_.gates) {
+    const Reading reading{book->pieces[piece].predicted_tokens, renderer_.info().tokens_per_second, tokens, alignment};
+    findings = judge(*arrival.sound, reading, *options_.gates);
+  }
+  if (arrival.score && *arrival.score < command_->settings().min_score) {
+    findings.push_back({"command", *arrival.score, command_->settings().min_score});
+  }
+  return findings;
+}
+
+/// Keeps a take that has findings; then there is another attempt, or one is chosen.
+void UtterancePool::add_take(const Arrival& arrival, std::vector<Finding> findings) {
+  const BookPtr& book = arrival.place.book;
+  const std::size_t piece = arrival.place.piece;
+  const std::string& key = book->pieces[piece].chunk_key;
+  std::unique_lock lock(mutex_);
+  Slot& slot = book->slots[piece];
+  const int attempt = slot.attempt;
+  slot.takes.push_back({attempt, badness_of(findings), findings});
+  const std::vector<Take> takes = slot.takes;
   lock.unlock();
+  spdlog::debug("take {} of \"{}\": {}", attempt, book->pieces[piece].utterance.text, describe(findings));
+  try {
+    const AudioNotes notes{attempt, arrival.sound->hit_token_limit, std::move(findings), {}};
+    store_.put_audio(take_key(key, attempt), arrival.sound->sample_rate, arrival.sound->samples, to_metadata(notes));
+    if (attempt >= options_.max_retries) {
+      choose(book, piece, &arrival);
+      return;
+    }
+    store_.put_tokens(key, {}, to_metadata(TokenNotes{attempt + 1, {}, takes})); // so that a restart goes on there
+  } catch (const std::exception&) {
+    lock.lock();
+    fail(*book, std::current_exception());
+    return;
+  }
+  lock.lock();
+  begin_attempt(*book, piece, attempt + 1);
+}
+
+/// No attempt is left: the best take is the one that is heard. @param last what arrived last, if it is a take.
+void UtterancePool::choose(const BookPtr& book, std::size_t piece, const Arrival* last) {
+  std::unique_lock lock(mutex_);
+  Slot& slot = book->slots[piece];
+  const Take best = best_of(slot.takes);
+  AudioNotes notes{best.attempt, false, best.findings, slot.takes};
+  const bool is_last = last != nullptr && best.attempt == slot.attempt;
+  slot.attempt = best.attempt;
+  lock.unlock();
+  try {
+    if (is_last) {
+      notes.hit_token_limit = last->sound->hit_token_limit;
+      store_chosen(book, piece, last->sound->sample_rate, last->sound->samples, notes);
+      return;
+    }
+    const auto chunk = store_.read_audio(take_key(book->pieces[piece].chunk_key, best.attempt));
+    if (const auto stored = chunk ? audio_notes(chunk->metadata) : std::nullopt) {
+      notes.hit_token_limit = stored->hit_token_limit;
+      store_chosen(book, piece, chunk->sample_rate, chunk->samples, notes);
+      return;
+    }
+  } catch (const std::exception&) {
+    lock.lock();
+    fail(*book, std::current_exception());
+    return;
+  }
+  lock.lock();
+  if (std::exchange(slot.was_lost, true)) {
+    fail(*book, std::make_exception_ptr(storage::TransientError(
+                    "the chunk store lost take " + take_key(book->pieces[piece].chunk_key, best.attempt) + " twice")));
+    return;
+  }
+  begin_attempt(*book, piece, best.attempt); // the store has lost it: once more the same
+}
+
+void UtterancePool::store_chosen(const BookPtr& book, std::size_t piece, int sample_rate,
+                                 std::span<const float> samples, const AudioNotes& notes) {
   std::exception_ptr failure;
   try {
-    store_.put_audio(book->pieces[piece].chunk_key, waveform.sample_rate, waveform.samples, metadata.dump());
+    store_.put_audio(book->pieces[piece].chunk_key, sample_rate, samples, to_metadata(notes));
   } catch (const std::exception&) {
     failure = std::current_exception();
   }
-  lock.lock();
+  const std::lock_guard lock(mutex_);
   if (failure) {
     fail(*book, failure);
     return;
   }
+  Slot& slot = book->slots[piece];
   slot.state = PieceState::stored;
   slot.speech_tokens.clear();
   book->progress->add_stored(book->pieces[piece].predicted_tokens);
@@ -252,20 +377,29 @@ void UtterancePool::failed(engine::UtteranceId id, std::string why) {
   const std::lock_guard lock(mutex_);
   const InFlight lost = take_back(id);
   if (lost.book) {
-    retry(*lost.book, lost.piece, why);
+    retry(lost.book, lost.piece, why);
   }
 }
 
-void UtterancePool::retry(OpenBook& book, std::size_t piece, const std::string& why) {
-  Slot& slot = book.slots[piece];
-  if (slot.attempt >= options_.max_retries) {
-    const std::string message = "utterance \"" + book.pieces[piece].utterance.text + "\" failed " +
+void UtterancePool::retry(const BookPtr& book, std::size_t piece, const std::string& why) {
+  Slot& slot = book->slots[piece];
+  if (slot.attempt < options_.max_retries) {
+    begin_attempt(*book, piece, slot.attempt + 1);
+  } else if (!slot.takes.empty()) {
+    slot.state = PieceState::delivered;
+    lanes_.push(piece, [this, book, piece] { choose(book, piece, nullptr); });
+  } else {
+    const std::string message = "utterance \"" + book->pieces[piece].utterance.text + "\" failed " +
                                 std::to_string(slot.attempt + 1) + " times, at last: " + why;
-    fail(book, std::make_exception_ptr(RenderError(message)));
-    return;
+    fail(*book, std::make_exception_ptr(RenderError(message)));
   }
-  ++slot.attempt;
+}
+
+void UtterancePool::begin_attempt(OpenBook& book, std::size_t piece, int attempt) {
+  Slot& slot = book.slots[piece];
+  slot.attempt = attempt;
   slot.speech_tokens.clear(); // other random numbers, other tokens
+  slot.alignment.reset();
   make_urgent(book, piece);
 }
 
@@ -308,9 +442,13 @@ void UtterancePool::cancel_in_flight() {
   for (const auto& [id, place] : in_flight_) {
     renderer_.cancel(id);
   }
+  stop_listening_.request_stop();
 }
 
 void UtterancePool::end(const std::string& device_failure) {
+  if (listeners_) {
+    listeners_->wait_idle();
+  }
   lanes_.wait_idle();
   const std::lock_guard lock(mutex_);
   offering_ = false;
@@ -369,6 +507,11 @@ void BookTicket::render_again(std::size_t piece) {
 std::size_t BookTicket::rendered() const {
   const std::lock_guard lock(pool_.mutex_);
   return book_->rendered;
+}
+
+std::size_t BookTicket::unheard() const {
+  const std::lock_guard lock(pool_.mutex_);
+  return book_->unheard;
 }
 
 std::optional<std::chrono::steady_clock::time_point> BookTicket::last_delivery() const {

@@ -6,6 +6,10 @@
 // keeps up with the engine. No audio is held for the sake of order: waveforms leave memory as fast as the store takes
 // them, and while too many wait, the engine is offered nothing.
 //
+// What arrives is judged (gates.h, and perhaps a program that listens, gate_command.h). An utterance with findings is
+// rendered again with other random numbers, and of its takes the best is kept (takes.h), so that every book comes to an
+// end and a book that starts again comes to the same choice.
+//
 // Threads: the WorkSource and Sink functions belong to the engine's threads (several at once where it is several
 // engines), everything else to any. Book tickets must be gone before the pool is destroyed, and the engine must have
 // left run().
@@ -13,7 +17,10 @@
 
 #include "daemon/book.h"
 #include "daemon/book_progress.h"
+#include "daemon/gate_command.h"
+#include "daemon/gates.h"
 #include "daemon/renderer.h"
+#include "daemon/takes.h"
 #include "daemon/task_lanes.h"
 #include "engine/engine.h"
 #include "storage/chunk_store.h"
@@ -40,12 +47,20 @@ class BookTicket;
 struct PoolOptions {
   std::size_t read_ahead = 64;   ///< pieces of one book from its first missing one on that are offered; twice the batch
   std::size_t store_threads = 2; ///< that check waveforms and put them into the store
-  std::size_t store_backlog = 64; ///< results waiting for those threads beyond which nothing more is offered
-  int max_retries = 2;            ///< of one piece, each with other random numbers
+  std::size_t store_backlog = 64;         ///< results waiting for those threads beyond which nothing more is offered
+  int max_retries = 2;                    ///< of one piece, each with other random numbers
+  std::optional<GateSettings> gates = {}; ///< nothing: whatever can be heard at all is taken
+  std::optional<GateCommandSettings> command = {}; ///< that listens to what the gates look at
 };
 
-/// Options that suit the batch of an engine.
-[[nodiscard]] PoolOptions pool_options(const engine::EngineInfo& info);
+/// What is judged and how, for all books.
+struct GateOptions {
+  std::optional<GateSettings> gates = {};
+  std::optional<GateCommandSettings> command = {};
+};
+
+/// Options that suit the batch of an engine. With a synthetic one nothing is judged, and the log says so.
+[[nodiscard]] PoolOptions pool_options(const engine::EngineInfo& info, const GateOptions& gates = {});
 
 /// Where a piece is. Waveforms on their way to the store count as `delivered`.
 enum class PieceState { missing, in_flight, delivered, stored };
@@ -62,6 +77,7 @@ public:
 
   std::vector<engine::Utterance> next(std::size_t free_capacity) override;
   std::vector<engine::Utterance> next_urgent(std::size_t free_capacity) override;
+  void aligned(engine::UtteranceId id, const engine::Alignment& alignment) override;
   void tokens(engine::UtteranceId id, std::span<const std::int32_t> speech_tokens) override;
   void finished(engine::UtteranceId id, engine::Waveform waveform) override;
   void failed(engine::UtteranceId id, std::string why) override;
@@ -77,6 +93,8 @@ public:
   /// working on are told DeviceFailure.
   void end(const std::string& device_failure = {});
 
+  /// Takes of an utterance that may come to lie in the store besides the one that is heard.
+  [[nodiscard]] int most_takes() const { return options_.gates || command_ ? options_.max_retries + 1 : 0; }
   [[nodiscard]] std::size_t in_flight() const;
   /// Rises whenever the engine delivers anything.
   [[nodiscard]] std::uint64_t deliveries() const;
@@ -86,8 +104,11 @@ private:
   struct Slot {
     PieceState state = PieceState::missing;
     int attempt = 0;
-    bool was_rendered = false;               // since the book was opened
-    std::vector<std::int32_t> speech_tokens; // of an earlier run
+    bool was_rendered = false;                 // since the book was opened
+    bool was_lost = false;                     // the store had lost the take that was to be heard
+    std::vector<std::int32_t> speech_tokens;   // of an earlier run
+    std::optional<AlignmentSummary> alignment; // of these
+    std::vector<Take> takes;                   // that gates found fault with
   };
   using Clock = std::chrono::steady_clock;
   struct OpenBook {
@@ -104,6 +125,7 @@ private:
     std::set<std::pair<bool, std::size_t>> ready; // (is new, piece): what is tried again goes first
     std::int64_t credit = 0;                      // tokens it may still take in this round
     std::size_t rendered = 0;
+    std::size_t unheard = 0; // pieces that the gate command did not judge
     std::optional<Clock::time_point> last_delivery;
     std::exception_ptr failure;
     std::condition_variable_any changed;
@@ -112,17 +134,33 @@ private:
   struct InFlight {
     BookPtr book;
     std::size_t piece = 0;
+    std::vector<std::int32_t> tokens; // as far as gates want them
+    std::optional<AlignmentSummary> alignment;
+  };
+  /// What is in flight when its sound has arrived.
+  struct Arrival {
+    InFlight place;
+    std::shared_ptr<const engine::Waveform> sound;
+    std::optional<double> score; // of the gate command
   };
 
   [[nodiscard]] BookPtr look_up(std::shared_ptr<const Book> plan, int priority,
                                 std::shared_ptr<BookProgress> progress) const;
   void widen_window(OpenBook& book) const;
+  [[nodiscard]] bool is_busy() const;
   [[nodiscard]] bool is_served_at(const OpenBook& book, int priority) const;
   OpenBook* choose_book();
   engine::Utterance take(OpenBook& book);
   InFlight take_back(engine::UtteranceId id);
-  void store_waveform(const BookPtr& book, std::size_t piece, const engine::Waveform& waveform);
-  void retry(OpenBook& book, std::size_t piece, const std::string& why);
+  void listen(Arrival arrival);
+  void settle(const Arrival& arrival);
+  [[nodiscard]] std::vector<Finding> examine(const Arrival& arrival) const;
+  void add_take(const Arrival& arrival, std::vector<Finding> findings);
+  void choose(const BookPtr& book, std::size_t piece, const Arrival* last);
+  void store_chosen(const BookPtr& book, std::size_t piece, int sample_rate, std::span<const float> samples,
+                    const AudioNotes& notes);
+  void retry(const BookPtr& book, std::size_t piece, const std::string& why);
+  void begin_attempt(OpenBook& book, std::size_t piece, int attempt);
   void make_urgent(OpenBook& book, std::size_t piece);
   void fail(OpenBook& book, std::exception_ptr why);
   void withdraw_in_flight(const OpenBook& book);
@@ -139,7 +177,11 @@ private:
   std::uint64_t deliveries_ = 0;
   bool offering_ = true;
   bool ended_ = false;
-  TaskLanes lanes_; // last: its threads use everything above
+  bool said_unheard_ = false; // the log was told that the gate command fails
+  const std::optional<GateCommand> command_;
+  std::stop_source stop_listening_;
+  TaskLanes lanes_;                    // its threads use everything above
+  std::optional<TaskLanes> listeners_; // last: its threads use everything above; present with a command
 };
 
 /// What a book's writer holds while its book is rendered. Destroying it withdraws the book.
@@ -157,6 +199,7 @@ public:
   void render_again(std::size_t piece);
 
   [[nodiscard]] std::size_t rendered() const; ///< pieces rendered since the book was opened
+  [[nodiscard]] std::size_t unheard() const;  ///< takes that the gate command failed to judge
   /// When the engine delivered the latest of its waveforms, if it delivered any.
   [[nodiscard]] std::optional<std::chrono::steady_clock::time_point> last_delivery() const;
 

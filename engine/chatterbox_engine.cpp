@@ -482,6 +482,7 @@ void Engine::Impl::accept(Session& session, Utterance utterance) {
     check(utterance);
     DecodeRequest request = prepare(utterance);
     std::vector<std::int32_t> tokens = std::move(utterance.speech_tokens);
+    const bool hit_limit = !request.forced && static_cast<int>(tokens.size()) >= request.max_tokens;
     session.urgent += utterance.urgent ? 1 : 0;
     session.utterances.emplace(id, Accepted{std::move(utterance), session.handed_out++, request.voice});
     if (tokens.empty()) {
@@ -490,7 +491,7 @@ void Engine::Impl::accept(Session& session, Utterance utterance) {
                                          : session.waiting.end();
       session.waiting.insert(before, std::move(request));
     } else {
-      to_synthesis(session, id, std::move(tokens), false);
+      to_synthesis(session, id, std::move(tokens), hit_limit);
     }
   } catch (const std::invalid_argument& error) {
     fail(session, id, error.what());

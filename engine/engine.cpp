@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include "engine/chatterbox_engine.h"
+#include "engine/models/chatterbox/config.h"
 #include "engine/models/chatterbox/text_norm.h"
 
 namespace audiobookd::engine {
@@ -10,6 +11,14 @@ std::unique_ptr<Engine> Engine::load(const EngineOptions& options) {
 }
 
 int Engine::num_gpus() noexcept { return engine::num_gpus(); }
+
+std::vector<AttentionHead> Engine::known_alignment_heads(const std::filesystem::path& checkpoint) {
+  std::vector<AttentionHead> heads;
+  for (const auto& [layer, head] : chatterbox::Config::load(checkpoint).t3.alignment_heads) {
+    heads.push_back({layer, head});
+  }
+  return heads;
+}
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() = default;

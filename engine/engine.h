@@ -111,6 +111,9 @@ public:
   /// GPUs that EngineOptions::device can name; 0 in a CPU build. Engines of different GPUs may be loaded and run at the
   /// same time, on different threads.
   [[nodiscard]] static int num_gpus() noexcept;
+  /// The heads that @p checkpoint's config.json names for EngineOptions::alignment_heads; empty: none are known.
+  /// @throws std::runtime_error as load(), of config.json alone.
+  [[nodiscard]] static std::vector<AttentionHead> known_alignment_heads(const std::filesystem::path& checkpoint);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;

@@ -49,6 +49,7 @@ void visit_fields(C& c, Visit&& visit) {
   visit("t3_stop_text_token", c.t3.stop_text_token);
   visit("t3_start_speech_token", c.t3.start_speech_token);
   visit("t3_stop_speech_token", c.t3.stop_speech_token);
+  visit("t3_alignment_heads", c.t3.alignment_heads);
   visit("s3gen_meanflow", meanflow);
   visit("s3gen_speech_vocab_size", c.flow.speech_vocab_size);
   visit("s3gen_mel_channels", c.flow.mel_channels);
@@ -93,7 +94,9 @@ void visit_fields(C& c, Visit&& visit) {
 }
 
 /// Fields that may be absent: the published and the test checkpoints do not know them.
-bool optional(std::string_view key) { return key == "name" || key == "synthetic" || key == "cloning"; }
+bool optional(std::string_view key) {
+  return key == "name" || key == "synthetic" || key == "cloning" || key == "t3_alignment_heads";
+}
 
 class Reader {
 public:
@@ -140,6 +143,19 @@ private:
     field.clear();
     for (const Json& item : value) {
       field.push_back(integer(key, item, 1));
+    }
+  }
+
+  void read(const char* key, const Json& value, std::vector<std::array<int, 2>>& field) const {
+    if (!value.is_array() || value.size() > max_list) {
+      mismatch(key, "a list of at most " + std::to_string(max_list) + " pairs of layer and head", value);
+    }
+    field.clear();
+    for (const Json& pair : value) {
+      if (!pair.is_array() || pair.size() != 2) {
+        mismatch(key, "pairs of layer and head, like [[5, 2]]", value);
+      }
+      field.push_back({integer(key, pair[0], 0), integer(key, pair[1], 0)});
     }
   }
 
@@ -211,6 +227,11 @@ void check_t3(const T3Config& t3, const Reader& reader) {
           "is not below t3_speech_vocab_size");
   require(t3.stop_speech_token < t3.speech_vocab_size, reader, "t3_stop_speech_token",
           "is not below t3_speech_vocab_size");
+  for (const auto& [layer, head] : t3.alignment_heads) {
+    require(layer < t3.num_layers && head < t3.num_heads, reader, "t3_alignment_heads",
+            Json({layer, head}).dump() + " does not exist: the model has " + std::to_string(t3.num_layers) +
+                " layers of " + std::to_string(t3.num_heads) + " heads");
+  }
 }
 
 void check_flow(const FlowConfig& flow, const Reader& reader) {
@@ -270,6 +291,9 @@ std::string Config::to_json() const {
   visit_fields(*this, [&](const char* key, const auto& field) { json[key] = field; });
   if (name.empty()) {
     json.erase("name");
+  }
+  if (t3.alignment_heads.empty()) {
+    json.erase("t3_alignment_heads");
   }
   return json.dump(1) + "\n";
 }

@@ -3,6 +3,7 @@
 // Plain values; any thread.
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -29,6 +30,8 @@ struct T3Config {
   int stop_text_token = 0;
   int start_speech_token = 6561;
   int stop_speech_token = 6562;
+  /// Layer and head, from 0, of the heads that follow the text while it is read; empty: nobody knows.
+  std::vector<std::array<int, 2>> alignment_heads;
 };
 
 struct FlowConfig {
@@ -93,7 +96,8 @@ struct Config {
 
   /// Reads @p checkpoint/config.json; the published full-size dimensions when there is none.
   /// @throws std::runtime_error naming file and field: not JSON, a wrong type, a value out of range, a missing or an
-  /// unknown field (keys beginning with "_" are comments, "name", "synthetic" and "cloning" may be missing), fields
+  /// unknown field (keys beginning with "_" are comments, "name", "synthetic", "cloning" and
+  /// "t3_alignment_heads" may be missing), fields
   /// that contradict each other, a variant that is not supported.
   static Config load(const std::filesystem::path& checkpoint);
 
