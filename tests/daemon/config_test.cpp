@@ -143,6 +143,30 @@ TEST(Config, EightBitsInTheFlowReachTheEngine) {
   EXPECT_TRUE(load_config(folder.write("b.toml", std::string(least) + "[engine]\ncfm_fp8 = true\n")).engine.cfm_fp8);
 }
 
+TEST(Config, GatesHaveTheirBoundsHeadsAndCommand) {
+  const testing::TemporaryFolder folder;
+  const auto gates = [&folder](const std::string& keys) {
+    return load_config(folder.write("a.toml", std::string(least) + "[gates]\n" + keys)).gates;
+  };
+  EXPECT_TRUE(gates("").options().gates);
+  EXPECT_FALSE(gates("").options().command);
+  EXPECT_FALSE(gates("").alignment_heads) << "the checkpoint's";
+  EXPECT_FALSE(gates("enabled = false\ncommand = ['x']").options().gates);
+  EXPECT_FALSE(gates("enabled = false\ncommand = ['x']").options().command);
+  EXPECT_EQ(gates("max_silence_s = 2.5").options().gates->max_silence_s, 2.5);
+  const GateConfig set = gates("alignment_heads = [[5, 2], [3, 0]]\ncommand = ['hear', '--well']\nmin_score = 0.4");
+  ASSERT_EQ(set.alignment_heads->size(), 2u);
+  EXPECT_EQ(set.alignment_heads->at(1).layer, 3);
+  EXPECT_EQ(set.options().command->command, (std::vector<std::string>{"hear", "--well"}));
+  EXPECT_EQ(set.options().command->min_score, 0.4);
+  EXPECT_TRUE(gates("alignment_heads = []").alignment_heads->empty()) << "none at all";
+  for (const char* wrong :
+       {"alignment_heads = [5, 2]", "alignment_heads = [[5]]", "alignment_heads = [[5, -1]]", "max_retries = 11",
+        "min_score = 2", "max_silence = 1", "command = 'hear'", "command = ['']"}) {
+    EXPECT_THROW((void)gates(wrong), ConfigError) << wrong;
+  }
+}
+
 TEST(Config, APasswordInTheUrlIsNotDescribed) {
   Config config;
   config.redis.url = "redis://worker:secret@host:6379";
