@@ -1,6 +1,7 @@
 // Names below a root, resolved by the kernel.
 #include "storage/local_storage.h"
 
+#include "storage/folder_publisher.h"
 #include "storage/publisher.h"
 
 #include <cerrno>
@@ -107,6 +108,24 @@ FileDescriptor open_parent(const fs::path& root, const FileDescriptor& root_fd,
   return parent;
 }
 
+/// Where an output is to be.
+struct OutputPlace {
+  FileDescriptor parent;
+  std::string shown_parent; ///< for messages
+  std::string name;
+};
+
+OutputPlace open_place(const fs::path& root, std::string_view name) {
+  const std::vector<std::string> components = checked_components(name);
+  OutputPlace place{open_parent(root, open_root(root), components), "", components.back()};
+  fs::path shown_parent = root;
+  for (std::size_t i = 0; i + 1 < components.size(); ++i) {
+    shown_parent /= components[i];
+  }
+  place.shown_parent = shown_parent.string();
+  return place;
+}
+
 struct OpenFile {
   FileDescriptor fd;
   std::string path; ///< for messages
@@ -178,14 +197,14 @@ bool LocalStorage::output_exists(std::string_view name, const std::stop_token& /
 
 std::unique_ptr<Publication> LocalStorage::open_output(std::string_view name, std::string_view owner,
                                                        const std::stop_token& /*stop*/) const {
-  const std::vector<std::string> components = checked_components(name);
-  const FileDescriptor root = open_root(roots_.output);
-  FileDescriptor parent = open_parent(roots_.output, root, components);
-  fs::path shown_folder = roots_.output;
-  for (std::size_t i = 0; i + 1 < components.size(); ++i) {
-    shown_folder /= components[i];
-  }
-  return std::make_unique<FilePublication>(std::move(parent), components.back(), shown_folder.string(), owner);
+  OutputPlace place = open_place(roots_.output, name);
+  return std::make_unique<FilePublication>(std::move(place.parent), place.name, place.shown_parent, owner);
+}
+
+std::unique_ptr<FolderPublication> LocalStorage::open_folder(std::string_view name, std::string_view owner,
+                                                             const std::stop_token& /*stop*/) const {
+  OutputPlace place = open_place(roots_.output, name);
+  return std::make_unique<LocalFolderPublication>(std::move(place.parent), place.name, place.shown_parent, owner);
 }
 
 } // namespace audiobookd::storage

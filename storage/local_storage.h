@@ -20,6 +20,8 @@ public:
                    const std::stop_token& stop = {}) const override;
   [[nodiscard]] std::unique_ptr<Publication> open_output(std::string_view name, std::string_view owner,
                                                          const std::stop_token& stop = {}) const override;
+  [[nodiscard]] std::unique_ptr<FolderPublication> open_folder(std::string_view name, std::string_view owner,
+                                                               const std::stop_token& stop = {}) const override;
 
 private:
   Roots roots_;

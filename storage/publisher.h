@@ -2,10 +2,8 @@
 // synced, then renamed into place. One thread at a time per transaction; any number of transactions and processes may
 // work on the same target, of which exactly one creates it.
 //
-// The stage is locked (flock) as long as its transaction lives. Opening a transaction removes stages of the same
-// target whose lock nobody holds: they belong to runs that died. It also removes stages of the same owner, locked or
-// not: whoever holds one may be asleep between the question whether the job is still his and the rename, and when he
-// wakes up there is nothing left to rename.
+// Opening a transaction removes stages of the same target that runs left behind that died, and those of the same owner:
+// see stages.h.
 #pragma once
 
 #include "storage/file_descriptor.h"
@@ -40,19 +38,17 @@ public:
 
 private:
   void create_stage();
-  void remove_other_stages();
   PublishResult publish(IfExists if_exists);
   /// Gives the stage the target's name unless something has it already, or the stage is gone.
   PublishResult rename_to_new();
   PublishResult rename_over();
   PublishResult why_not(int error_number);
-  [[nodiscard]] bool target_is_identical() const;
   void discard() noexcept;
 
   FileDescriptor folder_;
   std::string name_;
   std::string target_;
-  const std::string owner_; // 8 hex digits of a checksum; empty: nobody else's
+  const std::string owner_; // as owner_digits()
   std::string stage_name_;
   StagedFile stage_;
 };

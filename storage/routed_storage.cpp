@@ -39,4 +39,9 @@ std::unique_ptr<Publication> RoutedStorage::open_output(std::string_view name, s
   return place_of(name, outputs_).open_output(name, owner, stop);
 }
 
+std::unique_ptr<FolderPublication> RoutedStorage::open_folder(std::string_view name, std::string_view owner,
+                                                              const std::stop_token& stop) const {
+  return place_of(name, outputs_).open_folder(name, owner, stop);
+}
+
 } // namespace audiobookd::storage

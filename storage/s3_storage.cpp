@@ -1,6 +1,7 @@
 #include "storage/s3_storage.h"
 
 #include "storage/errors.h"
+#include "storage/s3/folder_publication.h"
 #include "storage/s3/probe.h"
 
 #include <algorithm>
@@ -79,6 +80,17 @@ std::unique_ptr<Publication> S3Storage::open_output(std::string_view name, std::
   StagedFile stage(open_stage(settings_.staging), object.url());
   return std::make_unique<s3::ObjectPublication>(client_, std::move(object), std::move(stage), conditions,
                                                  settings_.upload, stop);
+}
+
+std::unique_ptr<FolderPublication> S3Storage::open_folder(std::string_view name, std::string_view /*owner*/,
+                                                          const std::stop_token& stop) const {
+  (void)s3::resolve(name, roots_.output); // what is wrong with the name is said of the name
+  s3::Location description =
+      s3::resolve(std::string(name) + "/" + FolderPublication::description_name, roots_.output);
+  const s3::Conditions conditions = conditions_at(description, stop);
+  return std::make_unique<s3::ObjectsPublication>(
+      client_, std::move(description), [this] { return open_stage(settings_.staging); }, conditions, settings_.upload,
+      stop);
 }
 
 s3::Conditions S3Storage::conditions_at(const s3::Location& object, const std::stop_token& stop) const {

@@ -51,6 +51,8 @@ public:
   /// @throws PermanentError also for a server that was probed and ignores If-None-Match.
   [[nodiscard]] std::unique_ptr<Publication> open_output(std::string_view name, std::string_view owner,
                                                          const std::stop_token& stop = {}) const override;
+  [[nodiscard]] std::unique_ptr<FolderPublication> open_folder(std::string_view name, std::string_view owner,
+                                                               const std::stop_token& stop = {}) const override;
 
 private:
   [[nodiscard]] s3::Conditions conditions_at(const s3::Location& object, const std::stop_token& stop) const;

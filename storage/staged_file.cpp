@@ -2,6 +2,7 @@
 
 #include "storage/errors.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <stdexcept>
@@ -45,12 +46,17 @@ void StagedFile::overwrite(std::uint64_t offset, std::span<const std::byte> byte
   write_all_at(file_.get(), offset, bytes, shown_);
 }
 
-void StagedFile::clear() {
-  if (::ftruncate(file_.get(), 0) != 0) {
-    throw_errno(errno, "cannot empty the stage of", shown_);
+void StagedFile::truncate(std::uint64_t bytes) {
+  if (bytes >= flushed_) {
+    buffer_.resize(bytes - flushed_);
+    return;
+  }
+  if (::ftruncate(file_.get(), static_cast<off_t>(bytes)) != 0) {
+    throw_errno(errno, "cannot shorten the stage of", shown_);
   }
   buffer_.clear();
-  flushed_ = written_back_ = 0;
+  flushed_ = bytes;
+  written_back_ = std::min(written_back_, bytes);
 }
 
 } // namespace audiobookd::storage

@@ -20,9 +20,12 @@ public:
   [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(file_); }
   /// Of what was flushed.
   [[nodiscard]] int get() const noexcept { return file_.get(); }
+  [[nodiscard]] const FileDescriptor& file() const noexcept { return file_; }
   void append(std::span<const std::byte> bytes) override;
   void overwrite(std::uint64_t offset, std::span<const std::byte> bytes) override;
-  void clear() override;
+  void clear() override { truncate(0); }
+  /// Forgets everything behind the first @p bytes, of which there must be so many. @throws as clear().
+  void truncate(std::uint64_t bytes);
   [[nodiscard]] std::uint64_t size() const noexcept override { return flushed_ + buffer_.size(); }
   /// Hands everything to the kernel. @throws TransientError, PermanentError.
   void flush();

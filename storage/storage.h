@@ -16,6 +16,7 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace audiobookd::storage {
 
@@ -52,6 +53,41 @@ public:
   [[nodiscard]] virtual const std::string& target() const noexcept = 0;
 };
 
+/// A transaction on one output that is a folder of files: they are staged where nobody sees them, and the folder appears
+/// complete, with its description, or not at all; of a folder that it replaces nothing is seen with it. The destructor
+/// discards what was not committed. One thread at a time, as for Publication.
+class FolderPublication {
+public:
+  /// The file that says what is in the folder; it is in every one.
+  static constexpr const char* description_name = "metadata.json";
+
+  FolderPublication() = default;
+  virtual ~FolderPublication() = default;
+  FolderPublication(const FolderPublication&) = delete;
+  FolderPublication& operator=(const FolderPublication&) = delete;
+
+  /// Begins a file, which ends when the next one begins or with settle(). The sink lives until then.
+  /// @param name 1 to 200 bytes without '/', not added before, not description_name.
+  /// @throws PermanentError for another name; TransientError, PermanentError as the medium does.
+  virtual ByteSink& add(const std::string& name) = 0;
+  /// Forgets all files. @throws as add().
+  virtual void clear() = 0;
+  /// Ends the last file. @param version tells this content from any other that the folder had or will have.
+  /// @return the names that the files will have, in the order in which they were added: as they were given, or with a
+  /// mark of @p version before the extension, where old and new cannot be kept apart otherwise. Call once.
+  /// @throws as add().
+  virtual std::vector<std::string> settle(std::string_view version) = 0;
+  /// As Publication::commit(), after settle(). @param description content of description_name. Files are looked at as
+  /// names: other files in a folder that is there do not make it different. PermanentError also where @p if_exists is
+  /// replace and what is there is no folder with a description, or has folders in it: nothing of it is removed.
+  virtual PublishResult commit(std::string_view description, IfExists if_exists,
+                               const std::function<bool()>& still_mine) = 0;
+  /// What Storage::output_fingerprint() is to answer for the folder's description, as Publication::note_fingerprint().
+  virtual void note_fingerprint(const std::string& /*fingerprint*/) {}
+  /// The folder as shown in messages.
+  [[nodiscard]] virtual const std::string& target() const noexcept = 0;
+};
+
 /// Where a place may wait for others (a server that does not answer), a stop ends the waiting: StoppedError.
 class Storage {
 public:
@@ -81,6 +117,11 @@ public:
   /// @throws as read_input() for bad names; PermanentError when the target is a folder or the place cannot lock files.
   [[nodiscard]] virtual std::unique_ptr<Publication> open_output(std::string_view name, std::string_view owner,
                                                                  const std::stop_token& stop = {}) const = 0;
+  /// Opens a transaction on the folder @p name, in the same way. On S3 its objects lie below this key; files that are
+  /// published and no longer part of it are removed then.
+  /// @throws as open_output(); PermanentError when the target is a file.
+  [[nodiscard]] virtual std::unique_ptr<FolderPublication> open_folder(std::string_view name, std::string_view owner,
+                                                                       const std::stop_token& stop = {}) const = 0;
 };
 
 } // namespace audiobookd::storage

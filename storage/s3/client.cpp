@@ -5,6 +5,7 @@
 #include "storage/s3/sha256.h"
 
 #include <algorithm>
+#include <charconv>
 #include <condition_variable>
 #include <cstring>
 #include <curl/curl.h>
@@ -137,6 +138,22 @@ std::string complete_document(const std::vector<UploadedPart>& parts) {
   std::ostringstream text;
   document.save(text, "", pugi::format_raw);
   return text.str();
+}
+
+/// Undoes the encoding of keys in lists: %XX, and a plus for a space.
+std::string decode_form(std::string_view text) {
+  std::string decoded;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    unsigned int byte = 0;
+    const char* digits = text.data() + i + 1;
+    if (text[i] == '%' && i + 2 < text.size() && std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
+      decoded += static_cast<char>(byte);
+      i += 2;
+    } else {
+      decoded += text[i] == '+' ? ' ' : text[i];
+    }
+  }
+  return decoded;
 }
 
 SystemTime parse_iso_time(const char* text) {
@@ -496,6 +513,27 @@ std::vector<OpenUpload> Client::open_uploads(const Location& object, const std::
     }
   }
   return uploads;
+}
+
+std::vector<ListedObject> Client::list(const Location& prefix, const std::stop_token& stop) const {
+  const HttpAnswer answer = send(
+      {.action = "cannot list the objects below",
+       .method = "GET",
+       .object = {prefix.bucket, ""},
+       .query = {{"delimiter", "/"}, {"encoding-type", "url"}, {"list-type", "2"}, {"prefix", prefix.key}},
+       .stall_timeout = unimportant_stall_timeout,
+       .only_once = true},
+      stop);
+  pugi::xml_document document;
+  document.load_buffer(answer.body.data(), answer.body.size());
+  std::vector<ListedObject> objects;
+  for (const pugi::xml_node object : document.child("ListBucketResult").children("Contents")) {
+    const std::string key = decode_form(object.child_value("Key"));
+    if (key.starts_with(prefix.key)) {
+      objects.push_back({key, parse_iso_time(object.child_value("LastModified"))});
+    }
+  }
+  return objects;
 }
 
 } // namespace audiobookd::storage::s3

@@ -71,6 +71,11 @@ struct OpenUpload {
   SystemTime initiated;
 };
 
+struct ListedObject {
+  std::string key;
+  SystemTime modified;
+};
+
 class Client {
 public:
   /// @throws PermanentError for an endpoint that is none.
@@ -103,6 +108,8 @@ public:
   void abort_upload(const Location& object, const std::string& upload_id, const std::stop_token& stop) const;
   /// Uploads of exactly this object that were begun and not ended; the first thousand.
   [[nodiscard]] std::vector<OpenUpload> open_uploads(const Location& object, const std::stop_token& stop) const;
+  /// Objects whose key begins with that of @p prefix and has no '/' behind it; the first thousand.
+  [[nodiscard]] std::vector<ListedObject> list(const Location& prefix, const std::stop_token& stop) const;
 
 private:
   struct Operation;

@@ -191,6 +191,10 @@ public:
                                                                   const std::stop_token& stop) const override {
     return local_.open_output(name, owner, stop);
   }
+  [[nodiscard]] std::unique_ptr<storage::FolderPublication> open_folder(std::string_view name, std::string_view owner,
+                                                                        const std::stop_token& stop) const override {
+    return local_.open_folder(name, owner, stop);
+  }
 
 private:
   storage::LocalStorage local_;

@@ -26,6 +26,10 @@ public:
                                                          const std::stop_token&) const override {
     throw name_;
   }
+  [[nodiscard]] std::unique_ptr<FolderPublication> open_folder(std::string_view, std::string_view,
+                                                               const std::stop_token&) const override {
+    throw name_;
+  }
 
 private:
   const std::string name_;
@@ -51,6 +55,7 @@ TEST(RoutedStorage, UrlsLeadToS3AndOtherNamesToTheRoots) {
     EXPECT_EQ(place([&, &name = name] { (void)routed.output_exists(name); }), wanted);
     EXPECT_EQ(place([&, &name = name] { routed.read_output(name, {}); }), wanted);
     EXPECT_EQ(place([&, &name = name] { (void)routed.open_output(name, ""); }), wanted);
+    EXPECT_EQ(place([&, &name = name] { (void)routed.open_folder(name, ""); }), wanted);
   }
 }
 

@@ -209,6 +209,8 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(404, "NoSuchBucket")
         if bucket.startswith("forbidden-"):
             raise Refusal(403, "AccessDenied", "Access Denied")
+        if not key and "list-type" in query:
+            return self.list_objects(bucket, query)
         if not key:
             return self.list_uploads(bucket, query)
         if self.command == "PUT" and "uploadId" in query:
@@ -222,7 +224,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "POST" and "uploads" in query:
             upload_id = uuid.uuid4().hex + "/+="
             STATE.uploads[upload_id] = {"bucket": bucket, "key": key, "metadata": self.metadata(), "parts": {},
-                                        "initiated": now().strftime("%Y-%m-%dT%H:%M:%S.000Z")}
+                                        "initiated": iso_time(0)}
             return 200, {}, (f"<?xml version='1.0'?><InitiateMultipartUploadResult><UploadId>{upload_id}</UploadId>"
                              f"</InitiateMultipartUploadResult>").encode()
         if self.command == "POST":
@@ -271,6 +273,16 @@ class Handler(BaseHTTPRequestHandler):
             f"<Initiated>{upload['initiated']}</Initiated></Upload>" for upload_id, upload in STATE.uploads.items()
             if upload["bucket"] == bucket and upload["key"].startswith(query.get("prefix", "")))
         return 200, {}, f"<ListMultipartUploadsResult>{items}</ListMultipartUploadsResult>".encode()
+
+    def list_objects(self, bucket, query):
+        if "list" in STATE.forbidden:
+            raise Refusal(403, "AccessDenied", "Access Denied")
+        prefix, delimiter = query["prefix"], query["delimiter"]
+        items = "".join(
+            f"<Contents><Key>{urllib.parse.quote_plus(key)}</Key><LastModified>{found['modified']}</LastModified></Contents>"
+            for (owner, key), found in sorted(STATE.objects.items())
+            if owner == bucket and key.startswith(prefix) and delimiter not in key[len(prefix):])
+        return 200, {}, f"<ListBucketResult>{items}</ListBucketResult>".encode()
 
     def check_condition(self, operation, bucket, key):
         if self.headers.get("If-None-Match") == "*" and operation in STATE.knows and (bucket, key) in STATE.objects:
@@ -322,13 +334,13 @@ class Handler(BaseHTTPRequestHandler):
         STATE.faults = []
         STATE.released.set()
 
-    def control_put(self, bucket, key, data, metadata=None):
-        put_object(bucket, key, data.encode(), metadata or {})
+    def control_put(self, bucket, key, data, metadata=None, age_s=0):
+        put_object(bucket, key, data.encode(), metadata or {}, age_s)
 
     def control_begin_upload(self, bucket, key, age_s):
         STATE.uploads[f"old-{age_s}"] = {
             "bucket": bucket, "key": key, "metadata": {}, "parts": {},
-            "initiated": (now() - datetime.timedelta(seconds=age_s)).strftime("%Y-%m-%dT%H:%M:%S.000Z")}
+            "initiated": iso_time(age_s)}
 
     def control_state(self):
         return {"objects": {f"{bucket}/{key}": {"bytes": len(found["data"]), "metadata": found["metadata"],
@@ -343,10 +355,14 @@ def split(path):
     return urllib.parse.unquote(bucket), urllib.parse.unquote(key)
 
 
-def put_object(bucket, key, data, metadata):
+def iso_time(age_s):
+    return (now() - datetime.timedelta(seconds=age_s)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def put_object(bucket, key, data, metadata, age_s=0):
     before = STATE.objects.get((bucket, key), {"written": 0})
     STATE.objects[(bucket, key)] = {"data": data, "metadata": metadata, "etag": etag_of(data),
-                                    "written": before["written"] + 1}
+                                    "modified": iso_time(age_s), "written": before["written"] + 1}
 
 
 def find_upload(upload_id, bucket, key):
