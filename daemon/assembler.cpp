@@ -48,8 +48,8 @@ StoredPiece PieceReader::read(std::size_t piece, const std::stop_token& stop) {
                                 " times, although it was rendered again each time");
 }
 
-std::size_t assemble(const Book& book, PieceReader& reader, storage::AudiobookWriter& writer, int sample_rate,
-                     BookProgress& progress, const std::stop_token& stop) {
+std::size_t assemble(const Book& book, PieceReader& reader, BookWriter& writer, int sample_rate, BookProgress& progress,
+                     const std::stop_token& stop) {
   std::size_t at_limit = 0;
   std::size_t chapters_begun = 0;
   for (const PlannedUtterance& utterance : book.utterances) {
@@ -62,7 +62,7 @@ std::size_t assemble(const Book& book, PieceReader& reader, storage::AudiobookWr
       writer.begin_chapter();
       ++chapters_begun;
     }
-    writer.write(trim_edges(piece.samples, sample_rate));
+    writer.write(trim_edges(piece.samples, sample_rate), utterance.written);
     writer.pause(utterance.pause_s);
     progress.add_written(book.pieces[utterance.piece].predicted_tokens,
                          static_cast<double>(writer.samples()) / sample_rate);

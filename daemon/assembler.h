@@ -7,9 +7,9 @@
 
 #include "daemon/book.h"
 #include "daemon/book_progress.h"
+#include "daemon/book_writer.h"
 #include "daemon/takes.h"
 #include "daemon/utterance_pool.h"
-#include "storage/audiobook_writer.h"
 #include "storage/chunk_store.h"
 
 #include <cstddef>
@@ -49,8 +49,8 @@ private:
 };
 
 /// Writes all of @p book, whose pieces @p reader reads. @return how many utterances ended at the token limit
-/// @throws as PieceReader::read() and AudiobookWriter::write().
-std::size_t assemble(const Book& book, PieceReader& reader, storage::AudiobookWriter& writer, int sample_rate,
-                     BookProgress& progress, const std::stop_token& stop);
+/// @throws as PieceReader::read(), BookWriter::begin_chapter() and write().
+std::size_t assemble(const Book& book, PieceReader& reader, BookWriter& writer, int sample_rate, BookProgress& progress,
+                     const std::stop_token& stop);
 
 } // namespace audiobookd::daemon

@@ -3,6 +3,7 @@
 
 #include "jobs/document/chapter_selection.h"
 #include "jobs/spoken_text/spoken_text.h"
+#include "jobs/written_text.h"
 
 #include <algorithm>
 #include <cctype>
@@ -70,6 +71,23 @@ std::size_t count_words(std::string_view text) {
   return words;
 }
 
+/// What listeners read along with, for each of @p chunks: those of a paragraph share its text as it was written.
+std::vector<std::string> written_texts(const jobs::Document& spoken, const std::vector<jobs::Chunk>& chunks) {
+  std::vector<std::string> texts;
+  for (std::size_t begin = 0, end = 0; begin < chunks.size(); begin = end) {
+    const auto& [chapter, paragraph] = std::pair(chunks[begin].chapter, chunks[begin].paragraph);
+    std::vector<std::string> stretches;
+    for (end = begin; end < chunks.size() && chunks[end].chapter == chapter && chunks[end].paragraph == paragraph;
+         ++end) {
+      stretches.push_back(chunks[end].text);
+    }
+    const std::string& written = spoken.chapters[chapter].paragraphs[paragraph].written;
+    const std::vector<std::string> parts = written.empty() ? stretches : jobs::written_parts(written, stretches);
+    texts.insert(texts.end(), parts.begin(), parts.end());
+  }
+  return texts;
+}
+
 } // namespace
 
 Book plan_book(const jobs::Document& written, const BookOptions& options, const Renderer& renderer) {
@@ -88,14 +106,17 @@ Book plan_book(const jobs::Document& written, const BookOptions& options, const 
     book.chapter_titles.push_back(jobs::chapter_title(document, index));
   }
   std::unordered_map<std::string, std::size_t> piece_of_key;
-  for (const jobs::Chunk& chunk : jobs::chunk_document(document, chunker)) {
+  const std::vector<jobs::Chunk> chunks = jobs::chunk_document(document, chunker);
+  std::vector<std::string> texts = written_texts(document, chunks);
+  for (const jobs::Chunk& chunk : chunks) {
     engine::Utterance utterance = make_utterance(chunk, options, renderer);
     std::string key = renderer.chunk_key(utterance);
     const auto [known, is_new] = piece_of_key.emplace(key, book.pieces.size());
     if (is_new) {
       book.pieces.push_back({std::move(utterance), std::move(key), chunk.predicted_tokens});
     }
-    book.utterances.push_back({known->second, chunk.chapter, options.pauses.before(chunk.follows)});
+    book.utterances.push_back(
+        {known->second, chunk.chapter, options.pauses.before(chunk.follows), std::move(texts[book.utterances.size()])});
     book.words += count_words(chunk.text);
   }
   if (options.is_interactive) {

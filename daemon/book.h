@@ -37,7 +37,8 @@ struct Piece {
 struct PlannedUtterance {
   std::size_t piece = 0; ///< index into Book::pieces
   std::size_t chapter = 0;
-  double pause_s = 0; ///< silence afterwards
+  double pause_s = 0;       ///< silence afterwards
+  std::string written = {}; ///< what people read while they hear it: as written, where that is known
 };
 
 struct Book {
@@ -53,7 +54,7 @@ struct Book {
 /// Cuts @p document into utterances and names their audio. Every chapter gets its chapter_title(). A document that says
 /// it is in another language than it will be read in gets a warning. When somebody waits, the first sentence is an
 /// utterance of its own and the first half minute is urgent. Everything but the titles is as it will be said
-/// (jobs::speak()).
+/// (jobs::speak()), and what PlannedUtterance::written says.
 /// @throws std::invalid_argument naming a voice that is not loaded; jobs::DocumentError when nothing can be said.
 [[nodiscard]] Book plan_book(const jobs::Document& document, const BookOptions& options, const Renderer& renderer);
 

@@ -48,14 +48,21 @@ std::string first_non_empty(const std::string& a, const std::string& b, const st
   return !a.empty() ? a : !b.empty() ? b : c;
 }
 
-std::string narrator_of(const BookRequest& request) { return first_non_empty(request.narrator, request.options.voice); }
+std::string voice_of(const BookRequest& request) { return first_non_empty(request.narrator, request.options.voice); }
 
-storage::Tags make_tags(const Book& book, const BookRequest& request, const engine::EngineInfo& info) {
+std::string title_of(const BookRequest& request) {
+  return first_non_empty(request.title, request.document.title, request.fallback_title);
+}
+
+std::string author_of(const BookRequest& request) { return first_non_empty(request.author, request.document.author); }
+
+storage::Tags make_tags(const BookRequest& request, const engine::EngineInfo& info) {
   storage::Tags tags;
-  tags.title = first_non_empty(request.title, book.title, request.fallback_title);
+  tags.title = title_of(request);
   tags.album = tags.title;
-  tags.author = first_non_empty(request.author, book.author);
-  tags.narrator = narrator_of(request);
+  tags.author = author_of(request);
+  tags.narrator = first_non_empty(request.metadata.narrator, voice_of(request));
+  tags.genre = first_non_empty(request.metadata.genre, tags.genre);
   const jobs::Document& document = request.document;
   tags.series = document.series;
   tags.series_index = document.series_index;
@@ -66,11 +73,31 @@ storage::Tags make_tags(const Book& book, const BookRequest& request, const engi
     tags.cover = storage::CoverPicture{document.cover->bytes, document.cover->media_type};
   }
   tags.language = request.options.language;
-  tags.disclosure = storage::synthetic_narration(info.model, tags.narrator);
+  tags.disclosure = storage::synthetic_narration(info.model, voice_of(request));
   if (info.synthetic) {
     tags.comment = synthetic_notice;
   }
   return tags;
+}
+
+BookDescription describe(const BookRequest& request, const storage::Tags& tags, const WrittenBook& written) {
+  const jobs::BookMetadata& metadata = request.metadata;
+  return {.title = tags.title,
+          .subtitle = metadata.subtitle,
+          .authors = tags.author,
+          .narrators = tags.narrator,
+          .series = tags.series,
+          .series_index = tags.series_index,
+          .genre = tags.genre,
+          .year = tags.year,
+          .publisher = tags.publisher,
+          .description = tags.description,
+          .isbn = jobs::isbn_of(metadata, request.document.identifier),
+          .asin = metadata.asin,
+          .language = tags.language,
+          .disclosure = tags.disclosure,
+          .chapters = written.chapters,
+          .files = written.files};
 }
 
 std::vector<std::string> collect_warnings(const Book& book, std::size_t utterances_at_limit, std::size_t corrupt_chunks,
@@ -93,12 +120,12 @@ struct Making {
   const BookRequest& request;
   const Book& book;
   PieceReader& reader;
-  storage::ByteSink& sink;
+  BookOutput& output;
   const std::stop_token& stop;
 };
 
 struct Written {
-  storage::AudiobookSummary summary;
+  WrittenBook book;
   std::size_t utterances_at_limit = 0;
   double gain_db = 0;
   bool again = false;
@@ -106,13 +133,13 @@ struct Written {
 
 Written write_once(const Making& with, const storage::LevelSettings& levels, BookProgress& progress) {
   const engine::EngineInfo& info = with.studio.renderer.info();
-  const storage::Tags tags = make_tags(with.book, with.request, info);
-  storage::AudiobookWriter writer(with.sink, with.studio.encoders,
-                                  {with.request.format, levels, tags, with.book.chapter_titles});
+  const BookRequest& request = with.request;
+  BookWriter writer(with.output, with.studio.encoders,
+                    {request.shape, request.format, levels, make_tags(request, info), with.book.chapter_titles});
   Written written;
   written.gain_db = levels.gain_db;
   written.utterances_at_limit = assemble(with.book, with.reader, writer, info.sample_rate, progress, with.stop);
-  written.summary = writer.finish(tags);
+  written.book = writer.finish();
   return written;
 }
 
@@ -125,11 +152,11 @@ Written write_leveled(const Making& with, const std::string& book_id, BookProgre
   storage::LevelSettings levels{.gain_db = voice_gain_db(with.studio, with.request.options, target->lufs, with.stop),
                                 .ceiling_dbtp = target->true_peak_dbtp - codec_headroom_db};
   Written written = write_once(with, levels, progress);
-  const double measured = written.summary.levels.loudness_lufs();
+  const double measured = written.book.levels.loudness_lufs();
   levels.gain_db = corrected_gain_db(levels.gain_db, measured, target->lufs, loudness_tolerance_lu);
   if (levels.gain_db != written.gain_db) {
     spdlog::info("job {}: measures {:.1f} LUFS instead of {:.1f}, encoded again", book_id, measured, target->lufs);
-    with.sink.clear();
+    with.output.clear();
     BookProgress nobodys;
     written = write_once(with, levels, nobodys);
     written.again = true;
@@ -153,6 +180,16 @@ void log_gates(const GateReport& gates, const std::string& book_id) {
 double rounded(double value) { return std::round(value * 1000) / 1000; }
 
 } // namespace
+
+jobs::OutputNames output_names(const BookRequest& request) {
+  const jobs::Document& document = request.document;
+  return {.author = author_of(request),
+          .series = document.series,
+          .series_index = document.series_index,
+          .title = title_of(request),
+          .year = document.year,
+          .narrator = first_non_empty(request.metadata.narrator, voice_of(request))};
+}
 
 ChunkClaim::~ChunkClaim() {
   try {
@@ -201,6 +238,14 @@ void ChunkClaim::wait_for_room(std::uint64_t bytes, const std::vector<std::strin
 }
 
 std::string BookReport::to_json() const {
+  nlohmann::ordered_json file_list = nlohmann::ordered_json::array();
+  for (const BookFile& file : files) {
+    nlohmann::ordered_json& entry = file_list.emplace_back(nlohmann::ordered_json{{"name", file.name}});
+    if (file.seconds > 0) {
+      entry["seconds"] = rounded(file.seconds);
+    }
+    entry["bytes"] = file.bytes;
+  }
   const nlohmann::ordered_json seconds = {
       {"prefill", rounded(engine.prefill_seconds)}, {"decode", rounded(engine.decode_seconds)},
       {"encoder", rounded(engine.encoder_seconds)}, {"cfm", rounded(engine.cfm_seconds)},
@@ -210,7 +255,9 @@ std::string BookReport::to_json() const {
                                         {"rms_dbfs", rounded(levels.rms_dbfs())},
                                         {"gain_db", rounded(gain_db)},
                                         {"encoded_again", encoded_again}};
-  nlohmann::ordered_json result = {{"words", words},
+  nlohmann::ordered_json result = {{"output", output},
+                                   {"files", file_list},
+                                   {"words", words},
                                    {"chapters", chapters},
                                    {"utterances", utterances},
                                    {"rendered", rendered},
@@ -232,7 +279,7 @@ std::string BookReport::to_json() const {
   return result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-BookReport render_book(const Studio& studio, const BookRequest& request, ChunkClaim& claim, storage::ByteSink& sink,
+BookReport render_book(const Studio& studio, const BookRequest& request, ChunkClaim& claim, BookOutput& output,
                        const std::shared_ptr<BookProgress>& progress, std::stop_token stop) {
   const engine::EngineStats stats_before = studio.renderer.stats();
   const engine::EngineInfo& info = studio.renderer.info();
@@ -242,26 +289,29 @@ BookReport render_book(const Studio& studio, const BookRequest& request, ChunkCl
   const std::unique_ptr<BookTicket> ticket = studio.pool.open(book, request.priority, progress);
   const auto planned = BookProgress::Clock::now();
   PieceReader reader(*book, *ticket, studio.store, info.sample_rate);
-  const Written written = write_leveled({studio, request, *book, reader, sink, stop}, claim.book_id(), *progress);
+  const Written written = write_leveled({studio, request, *book, reader, output, stop}, claim.book_id(), *progress);
+  BookDescription description = describe(request, make_tags(request, info), written.book);
+  output.finish(description);
   const auto finished = BookProgress::Clock::now();
 
   BookReport report;
   report.model = info.model;
   report.device = info.device;
-  report.voice = narrator_of(request);
+  report.voice = voice_of(request);
   report.synthetic = info.synthetic;
   report.words = book->words;
   report.chapters = book->chapter_titles.size();
   report.utterances = book->utterances.size();
   report.rendered = ticket->rendered();
-  report.audio_seconds = written.summary.seconds;
-  report.encode_seconds = written.summary.encode_seconds;
+  report.audio_seconds = written.book.seconds;
+  report.encode_seconds = written.book.encode_seconds;
   report.gain_db = written.gain_db;
-  report.levels = written.summary.levels;
+  report.levels = written.book.levels;
   report.encoded_again = written.again;
   report.gates = gate_report(*book, reader.notes());
   report.gates.unheard = ticket->unheard();
   log_gates(report.gates, claim.book_id());
+  report.files = std::move(description.files);
   report.engine = difference(studio.renderer.stats(), stats_before);
   report.warnings = collect_warnings(*book, written.utterances_at_limit, reader.corrupt_chunks(), info);
   report.wall_seconds = seconds_between(progress->begun(), finished);

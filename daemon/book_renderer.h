@@ -1,15 +1,17 @@
-// Renders one book into a byte sink: plan, claim room in the chunk store, render what is missing, write. What the
-// queue's jobs and the command `render` have in common.
+// Renders one book into a file or a folder: plan, claim room in the chunk store, render what is missing, write. What
+// the queue's jobs and the command `render` have in common.
 //
 // render_book() blocks and belongs to the thread of one book; any number of books may run beside each other.
 #pragma once
 
 #include "daemon/book.h"
 #include "daemon/book_progress.h"
+#include "daemon/book_writer.h"
 #include "daemon/gate_report.h"
 #include "daemon/renderer.h"
 #include "daemon/utterance_pool.h"
-#include "storage/audiobook_writer.h"
+#include "jobs/book_metadata.h"
+#include "jobs/output_name.h"
 #include "storage/chunk_store.h"
 
 #include <chrono>
@@ -73,7 +75,9 @@ struct BookRequest {
   std::string title;                      ///< overrides the document's; neither: fallback_title
   std::string author;                     ///< overrides the document's
   std::string fallback_title;             ///< for example the name of the file
-  int priority = 0;                       ///< smaller is served first
+  BookShape shape;
+  jobs::BookMetadata metadata; ///< besides what is in the document already (jobs::apply())
+  int priority = 0;            ///< smaller is served first
 };
 
 /// For people and scripts.
@@ -96,7 +100,9 @@ struct BookReport {
   storage::Levels levels;         ///< of the whole, as it was encoded
   bool encoded_again = false;     ///< the gain of the voice was not that of the book
   GateReport gates;
-  engine::EngineStats engine; ///< what the engine did meanwhile, for this book and for others beside it
+  std::string output;             ///< what was asked for, with what its placeholders stand for; whoever asked knows it
+  std::vector<BookFile> files;    ///< without the description of a folder
+  engine::EngineStats engine;     ///< what the engine did meanwhile, for this book and for others beside it
   std::vector<std::string> warnings;
 
   [[nodiscard]] double times_real_time() const noexcept { return wall_seconds > 0 ? audio_seconds / wall_seconds : 0; }
@@ -107,11 +113,15 @@ struct BookReport {
 /// Text for logs, results and tags when EngineInfo::synthetic.
 inline constexpr const char* synthetic_notice = "synthetic weights: noise";
 
-/// Renders @p request into @p sink. @p claim and @p progress are filled on the way.
+/// What placeholders of its output stand for.
+[[nodiscard]] jobs::OutputNames output_names(const BookRequest& request);
+
+/// Renders @p request into @p output, the folder of which is finished then, but not committed. @p claim and @p progress
+/// are filled on the way.
 /// @throws std::invalid_argument for a voice that is not loaded; RenderError; Interrupted when @p stop was requested or
 /// the engine stopped; storage::TransientError and PermanentError.
 [[nodiscard]] BookReport render_book(const Studio& studio, const BookRequest& request, ChunkClaim& claim,
-                                     storage::ByteSink& sink, const std::shared_ptr<BookProgress>& progress,
+                                     BookOutput& output, const std::shared_ptr<BookProgress>& progress,
                                      std::stop_token stop);
 
 } // namespace audiobookd::daemon

@@ -144,6 +144,30 @@ void read_audio(ConfigSection section, AudioConfig& audio) {
   section.reject_unknown();
 }
 
+/// One of two names. @param value whether it is the second.
+void read_choice(ConfigSection& section, const char* key, const std::string& first, const std::string& second,
+                 bool& value) {
+  std::string name = value ? second : first;
+  section.read(key, name);
+  if (name != first && name != second) {
+    section.reject(key, "\"" + first + "\" or \"" + second + "\"");
+  }
+  value = name == second;
+}
+
+void read_output(ConfigSection section, BookShape& shape) {
+  read_choice(section, "split", "single", "chapters", shape.split_chapters);
+  read_choice(section, "layout", "file", "audiobookshelf", shape.audiobookshelf);
+  read_choice(section, "subtitles", "none", "vtt", shape.subtitles);
+  section.reject_unknown();
+}
+
+std::string describe(const BookShape& shape) {
+  return std::string("\n[output]\nsplit = ") + (shape.split_chapters ? "\"chapters\"" : "\"single\"") +
+         "\nlayout = " + (shape.audiobookshelf ? "\"audiobookshelf\"" : "\"file\"") +
+         "\nsubtitles = " + (shape.subtitles ? "\"vtt\"" : "\"none\"") + "\n";
+}
+
 void read_log(ConfigSection section, std::string& level) {
   section.read("level", level);
   if (!std::regex_match(level, std::regex("trace|debug|info|warning|error|critical|off"))) {
@@ -193,6 +217,7 @@ Config load_config(const std::filesystem::path& file) {
   read_text(root.section("text"), config.text);
   read_audio(root.section("audio"), config.audio);
   read_gates(root.section("gates"), config.gates);
+  read_output(root.section("output"), config.output);
   read_estimate(root.section("estimate"), config.estimate);
   read_log(root.section("log"), config.log_level);
   root.reject_unknown();
@@ -200,7 +225,7 @@ Config load_config(const std::filesystem::path& file) {
 }
 
 std::string describe(const Config& config) {
-  const auto& [redis, paths, s3, engine, queue, text, audio, gates, estimate, log_level] = config;
+  const auto& [redis, paths, s3, engine, queue, text, audio, gates, output, estimate, log_level] = config;
   std::ostringstream out;
   out << "[redis]\nurl = " << quoted(without_password(redis.url)) << "\nprefix = " << quoted(redis.prefix)
       << "\npassword_file = " << quoted(redis.password_file) << "\n\n[paths]\ninput_root = " << quoted(paths.input_root)
@@ -225,7 +250,7 @@ std::string describe(const Config& config) {
       << ", true_peak_dbtp = " << audio.loudness.value_or(LoudnessTarget()).true_peak_dbtp
       << " }\npauses = { sentence_s = " << audio.pauses.sentence_s << ", paragraph_s = " << audio.pauses.paragraph_s
       << ", scene_s = " << audio.pauses.scene_s << ", chapter_s = " << audio.pauses.chapter_s << " }\n\n"
-      << describe(gates) << "\n[estimate]\ntimes_real_time = " << estimate.times_real_time
+      << describe(gates) << describe(output) << "\n[estimate]\ntimes_real_time = " << estimate.times_real_time
       << "\nprice_per_gpu_hour = " << estimate.price_per_gpu_hour << "\n\n[log]\nlevel = " << quoted(log_level) << "\n";
   return out.str();
 }

@@ -12,7 +12,7 @@
 #include "engine/engine.h"
 #include "jobs/chunker.h"
 #include "jobs/spoken_text/dictionary.h"
-#include "storage/mp3_encoder.h"
+#include "storage/audio_format.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -66,6 +66,7 @@ struct Config {
   TextConfig text;
   AudioConfig audio;
   GateConfig gates;
+  BookShape output; ///< of jobs that do not say
   EstimateConfig estimate;
   std::string log_level = "info"; ///< as spdlog calls them
 };

@@ -57,9 +57,60 @@ std::optional<daemon::LoudnessTarget> parse_loudness(const std::string& text) {
   return target;
 }
 
+/// @throws CLI::ValidationError
+void read_metadata(const std::vector<std::string>& pairs, daemon::RenderOptions& options) {
+  for (const std::string& pair : pairs) {
+    const std::size_t equals = pair.find('=');
+    const std::string key = pair.substr(0, equals);
+    const std::string value = equals == std::string::npos ? "" : pair.substr(equals + 1);
+    if (key == "title" || key == "author") {
+      (key == "title" ? options.title : options.author) = value;
+      continue;
+    }
+    const jobs::MetadataField* field = jobs::find_metadata_field(key);
+    if (field == nullptr || equals == std::string::npos) {
+      std::string known = "title, author";
+      for (const jobs::MetadataField& one : jobs::metadata_fields()) {
+        known += ", " + std::string(one.name);
+      }
+      throw CLI::ValidationError("--metadata", "'" + pair + "' is no KEY=VALUE with one of these keys: " + known);
+    }
+    if (const auto complaint = jobs::complaint_about(*field, value)) {
+      throw CLI::ValidationError("--metadata", key + ": '" + value + "': " + *complaint);
+    }
+    options.metadata.*field->value = value;
+  }
+}
+
+void describe_files(CLI::App& render, CommandLine& line) {
+  render
+      .add_option_function<std::string>(
+          "--split", [&line](const std::string& text) { line.render.shape.split_chapters = text == "chapters"; },
+          "A file for each chapter, or one (single)")
+      ->check(CLI::IsMember({"single", "chapters"}));
+  render
+      .add_option_function<std::string>(
+          "--layout", [&line](const std::string& text) { line.render.shape.audiobookshelf = text == "audiobookshelf"; },
+          "A folder with cover and metadata.json as Audiobookshelf reads it, or a file")
+      ->check(CLI::IsMember({"file", "audiobookshelf"}));
+  render.add_flag("--vtt", line.render.shape.subtitles, "WebVTT of what is read beside each audio file");
+  render.add_option("--cover", line.render.cover, "JPEG or PNG to put before the document's cover");
+  render
+      .add_option_function<std::vector<std::string>>(
+          "--metadata", [&line](const std::vector<std::string>& pairs) { read_metadata(pairs, line.render); },
+          "KEY=VALUE, before what the document says: title, author, narrator, series, year …; may be given again")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
 void describe_render(CLI::App& render, CommandLine& line) {
   render.add_option("book", line.render.input, "What to read: .txt, .md, .html, .epub or .docx")->required();
-  render.add_option("-o,--output", line.render.output, "The MP3 to write")->required();
+  render
+      .add_option("-o,--output", line.render.output,
+                  "The MP3 to write, or the folder with --split, --layout or --vtt; may have {author}, {series}, "
+                  "{series_index}, {title}, {year} and {narrator}")
+      ->required();
+  describe_files(render, line);
   render.add_option("--only", line.render.only, "Chapters to read, like 1-3,7 (audiobookctl chapters lists them)")
       ->check([](const std::string& text) {
         try {
@@ -256,7 +307,8 @@ int run_daemon(const CommandLine& line) {
                                               .loudness = config.audio.loudness,
                                               .pauses = config.audio.pauses,
                                               .normalize = config.text.normalize,
-                                              .dictionary = config.text.words},
+                                              .dictionary = config.text.words,
+                                              .shape = config.output},
                                  .periods = service_periods(config.queue),
                                  .limits = limits_of(config),
                                  .gates = config.gates.options()});

@@ -6,6 +6,9 @@
 #include "daemon/progress_bar.h"
 #include "daemon/voice_folder.h"
 #include "jobs/document/chapter_selection.h"
+#include "jobs/document/cover.h"
+#include "jobs/output_name.h"
+#include "storage/folder_publisher.h"
 #include "storage/local_storage.h"
 #include "storage/publisher.h"
 
@@ -42,22 +45,53 @@ private:
   std::jthread thread_; // last: uses everything above
 };
 
+/// The whole of a file that a person named.
+std::string read_file(const std::filesystem::path& file, std::uint64_t max_bytes) {
+  const auto absolute = std::filesystem::weakly_canonical(file); // a person may link to where he likes
+  const storage::LocalStorage storage({.input = absolute.parent_path(), .output = absolute.parent_path()});
+  return storage.read_input(absolute.filename().string(), max_bytes);
+}
+
 jobs::Document read_document(const RenderOptions& options) {
   const jobs::DocumentLimits limits;
   if (options.text) {
     return jobs::parse_document(*options.text, "text.txt", limits);
   }
-  const auto absolute = std::filesystem::weakly_canonical(options.input); // a person may link to where he likes
-  const storage::LocalStorage storage({.input = absolute.parent_path(), .output = absolute.parent_path()});
-  const std::string bytes =
-      storage.read_input(absolute.filename().string(), jobs::max_file_bytes(options.input, limits));
-  return jobs::parse_document(bytes, options.input, limits);
+  return jobs::parse_document(read_file(options.input, jobs::max_file_bytes(options.input, limits)), options.input,
+                              limits);
 }
 
-void check_output(const RenderOptions& options) {
-  if (!options.replace && std::filesystem::exists(options.output)) {
-    throw std::runtime_error("'" + options.output.string() + "' exists already; --force replaces it");
+jobs::Cover read_cover(const std::filesystem::path& file) {
+  const jobs::DocumentLimits limits;
+  try {
+    return jobs::check_cover(read_file(file, limits.max_cover_bytes), limits);
+  } catch (const jobs::DocumentError& error) {
+    throw std::runtime_error("--cover: '" + file.string() + "' is no cover: " + error.what());
   }
+}
+
+void check_output(const RenderOptions& options, const std::filesystem::path& output) {
+  if (options.shape.is_folder() && jobs::names_audio(output.string())) {
+    throw std::runtime_error("'" + output.string() +
+                             "' is the name of a file, but --split, --layout and --vtt make a folder of several files; "
+                             "choose a name without extension");
+  }
+  if (!options.replace && std::filesystem::exists(output)) {
+    throw std::runtime_error("'" + output.string() + "' exists already; --force replaces it");
+  }
+}
+
+/// What was asked for, with what its placeholders stand for.
+std::filesystem::path resolve_output(const RenderOptions& options, const BookRequest& request) {
+  const std::string output = options.output.string();
+  if (!jobs::has_placeholders(output)) {
+    return options.output;
+  }
+  std::filesystem::path resolved = jobs::expand_output(output, output_names(request));
+  if (resolved.has_parent_path()) {
+    std::filesystem::create_directories(resolved.parent_path());
+  }
+  return resolved;
 }
 
 std::string claim_name(const std::filesystem::path& output) {
@@ -75,6 +109,15 @@ storage::AudioFormat choose_format(const RenderOptions& options) {
 BookRequest make_request(const RenderOptions& options, jobs::Document document) {
   BookRequest request;
   request.document = std::move(document);
+  jobs::apply(options.metadata, request.document);
+  request.metadata = options.metadata;
+  request.title = options.title;
+  request.author = options.author;
+  if (!options.cover.empty()) {
+    request.document.cover = read_cover(options.cover);
+  }
+  request.shape = options.shape;
+  request.narrator = options.book.voice;
   if (!options.only.empty()) {
     jobs::select_chapters(request.document, jobs::parse_chapter_ranges(options.only));
   }
@@ -85,10 +128,50 @@ BookRequest make_request(const RenderOptions& options, jobs::Document document) 
   return request;
 }
 
-void publish(storage::Publication& publication, const RenderOptions& options) {
+/// Where the book goes, until it is all there.
+class Target {
+public:
+  virtual ~Target() = default;
+  virtual BookOutput& output() = 0;
+  virtual storage::PublishResult commit(storage::IfExists if_exists) = 0;
+};
+
+class FileTarget final : public Target {
+public:
+  explicit FileTarget(const std::filesystem::path& file) : publication_(storage::FilePublication::at(file)) {}
+  BookOutput& output() override { return output_; }
+  storage::PublishResult commit(storage::IfExists if_exists) override { return publication_->commit(if_exists, {}); }
+
+private:
+  std::unique_ptr<storage::FilePublication> publication_;
+  SingleFile output_{*publication_};
+};
+
+class FolderTarget final : public Target {
+public:
+  explicit FolderTarget(const std::filesystem::path& folder)
+      : publication_(storage::LocalFolderPublication::at(folder)) {}
+  BookOutput& output() override { return output_; }
+  storage::PublishResult commit(storage::IfExists if_exists) override {
+    return publication_->commit(output_.description(), if_exists, {});
+  }
+
+private:
+  std::unique_ptr<storage::LocalFolderPublication> publication_;
+  BookFolder output_{*publication_};
+};
+
+std::unique_ptr<Target> open_target(const std::filesystem::path& output, const BookShape& shape) {
+  if (shape.is_folder()) {
+    return std::make_unique<FolderTarget>(output.has_filename() ? output : output.parent_path());
+  }
+  return std::make_unique<FileTarget>(output);
+}
+
+void publish(Target& target, const RenderOptions& options, const std::string& output) {
   const auto if_exists = options.replace ? storage::IfExists::replace : storage::IfExists::fail;
-  if (publication.commit(if_exists, {}) == storage::PublishResult::exists) {
-    throw std::runtime_error("'" + options.output.string() + "' appeared meanwhile; --force replaces it");
+  if (target.commit(if_exists) == storage::PublishResult::exists) {
+    throw std::runtime_error("'" + output + "' appeared meanwhile; --force replaces it");
   }
 }
 
@@ -96,11 +179,15 @@ void publish(storage::Publication& publication, const RenderOptions& options) {
 
 BookReport render_file(const RenderOptions& options, const std::function<std::unique_ptr<Renderer>()>& load,
                        const Terminal& terminal, std::stop_token stop) {
-  check_output(options);
+  const bool is_named = !jobs::has_placeholders(options.output.string());
+  if (is_named) {
+    check_output(options, options.output);
+  }
   BookRequest request = make_request(options, read_document(options));
-  const auto publication = storage::FilePublication::at(options.output);
+  const std::filesystem::path output = resolve_output(options, request);
+  check_output(options, output);
+  const auto target = open_target(output, options.shape);
   const std::unique_ptr<Renderer> renderer = load();
-  request.narrator = request.options.voice;
   request.options.voice = renderer_voice(VoiceFolder(options.voices), request.narrator, *renderer);
   storage::ChunkStore store({.folder = options.chunk_store, .max_bytes = store_bytes});
   storage::WorkerPool encoders(storage::default_worker_threads());
@@ -113,16 +200,20 @@ BookReport render_file(const RenderOptions& options, const std::function<std::un
     book_stop.request_stop();
   });
 
-  ChunkClaim claim(store, claim_name(options.output));
+  ChunkClaim claim(store, claim_name(output));
   const auto progress = std::make_shared<BookProgress>();
   try {
     BookReport report;
     {
       const ProgressTicker ticker(terminal, *progress);
-      report = render_book({*renderer, pool, store, encoders}, request, claim, *publication, progress,
+      report = render_book({*renderer, pool, store, encoders}, request, claim, target->output(), progress,
                            book_stop.get_token());
     }
-    publish(*publication, options);
+    publish(*target, options, output.string());
+    report.output = output.string();
+    if (!options.shape.is_folder()) {
+      report.files.front().name = output.filename().string();
+    }
     return report;
   } catch (const Interrupted&) {
     engine.rethrow_failure();
@@ -141,6 +232,9 @@ std::string summarise(const BookReport& report) {
                   report.utterances - report.rendered, format_duration(report.audio_seconds), report.wall_seconds,
                   report.times_real_time(), report.model, report.device, stats.prefill_seconds, stats.decode_seconds,
                   stats.encoder_seconds, stats.cfm_seconds, stats.vocoder_seconds, report.encode_seconds);
+  if (report.files.size() > 1) {
+    text += fmt::format("'{}': {} files and their description\n", report.output, report.files.size());
+  }
   if (const std::string gates = report.gates.summary(); !gates.empty()) {
     text += gates + "\n";
   }

@@ -5,7 +5,7 @@
 
 #include "daemon/book_renderer.h"
 #include "engine/engine.h"
-#include "storage/mp3_encoder.h"
+#include "storage/audio_format.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -22,7 +22,7 @@ struct RenderOptions {
   std::filesystem::path input;
   std::optional<std::string> text; ///< read instead of the input
   std::string only;                ///< chapters, as parse_chapter_ranges() reads them; empty: all
-  std::filesystem::path output;
+  std::filesystem::path output;    ///< of a book in several files their folder; perhaps with placeholders
   std::filesystem::path chunk_store;
   std::filesystem::path voices; ///< folder of the voices that people added; empty: none
   BookOptions book;
@@ -30,6 +30,11 @@ struct RenderOptions {
   std::optional<LoudnessTarget> loudness = LoudnessTarget(); ///< nothing: as loud as the voice is
   GateOptions gates;                                         ///< nothing: every utterance is taken as it comes
   bool replace = false;                                      ///< an output that exists
+  BookShape shape = {};
+  std::filesystem::path cover = {}; ///< empty: the document's
+  jobs::BookMetadata metadata = {}; ///< before what the document says
+  std::string title = {};
+  std::string author = {};
 };
 
 /// Where a command speaks to.
@@ -42,8 +47,8 @@ struct Terminal {
 /// Renders @p options.input, or its text, to @p options.output. Chunks are kept in the store: a second run renders what
 /// changed.
 /// @param load makes the renderer, after all that can be checked without it was checked.
-/// @throws std::runtime_error: the output exists and is not to be replaced; whatever ends a rendering.
-/// Interrupted when @p stop was requested; what was finished is kept.
+/// @throws std::runtime_error: the output exists and is not to be replaced, or cannot be what it is called; the cover
+/// is none; whatever ends a rendering. Interrupted when @p stop was requested; what was finished is kept.
 BookReport render_file(const RenderOptions& options, const std::function<std::unique_ptr<Renderer>()>& load,
                        const Terminal& terminal, std::stop_token stop);
 

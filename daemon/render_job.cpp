@@ -4,7 +4,9 @@
 #include "daemon/errors.h"
 #include "daemon/fingerprint_sink.h"
 #include "daemon/voice_folder.h"
+#include "jobs/document/cover.h"
 #include "jobs/job.h"
+#include "jobs/output_name.h"
 
 #include <algorithm>
 #include <chrono>
@@ -71,6 +73,12 @@ storage::AudioFormat choose_format(const jobs::Job& job, const storage::FormatOp
   options.sample_rate = wanted.sample_rate ? wanted.sample_rate : options.sample_rate;
   options.id3v2_version = wanted.id3v2_version ? wanted.id3v2_version : options.id3v2_version;
   return storage::make_format(options);
+}
+
+BookShape merge(const jobs::JobFiles& wanted, const BookShape& fallback) {
+  return {.split_chapters = wanted.split_chapters.value_or(fallback.split_chapters),
+          .audiobookshelf = wanted.audiobookshelf.value_or(fallback.audiobookshelf),
+          .subtitles = wanted.subtitles.value_or(fallback.subtitles)};
 }
 
 /// Smaller is served first. @param queue one of QueueCounts::names.
@@ -165,26 +173,82 @@ void RenderJob::run() {
 }
 
 void RenderJob::render_and_publish() {
-  const jobs::Job& job = claimed_.job;
-  check_model(job, with_.studio.renderer.info());
+  check_model(claimed_.job, with_.studio.renderer.info());
+  shape_ = merge(claimed_.job.files, with_.defaults.shape);
+  resolve_output();
+  shape_.is_folder() ? render_folder() : render_file();
+}
+
+/// The output has a name before the document is read, if it can.
+void RenderJob::resolve_output() {
+  output_ = claimed_.job.output;
+  if (jobs::has_placeholders(output_)) {
+    open_request();
+    output_ = jobs::expand_output(output_, output_names(*request_));
+  }
+  if (shape_.is_folder() && jobs::names_audio(output_)) {
+    throw jobs::JobError("field 'output': '" + output_ +
+                         "' is the name of a file, but it is to be a folder of several files (`split`, `layout`, "
+                         "`subtitles`, or this worker's [output]); choose a name without extension");
+  }
+}
+
+void RenderJob::render_file() {
   // From here on no earlier run of this job publishes anything: what it did publish is seen below.
-  const std::unique_ptr<storage::Publication> publication =
-      with_.storage.open_output(job.output, job.id, stop_.get_token());
+  const auto publication = with_.storage.open_output(output_, claimed_.job.id, stop_.get_token());
+  if (is_settled()) {
+    return;
+  }
+  FingerprintSink sink(*publication);
+  SingleFile file(sink);
+  BookReport report = render(file);
+  report.files.front().name = std::filesystem::path(output_).filename().string();
+  publication->note_fingerprint(sink.fingerprint());
+  publish(
+      sink.fingerprint(),
+      [&](const auto& still_mine) { return publication->commit(to_storage(claimed_.job.if_exists), still_mine); },
+      report);
+}
+
+void RenderJob::render_folder() {
+  const auto publication = with_.storage.open_folder(output_, claimed_.job.id, stop_.get_token());
+  if (is_settled()) {
+    return;
+  }
+  BookFolder folder(*publication);
+  const BookReport report = render(folder);
+  publication->note_fingerprint(folder.fingerprint());
+  publish(
+      folder.fingerprint(),
+      [&](const auto& still_mine) {
+        return publication->commit(folder.description(), to_storage(claimed_.job.if_exists), still_mine);
+      },
+      report);
+}
+
+/// Whether there is nothing to render, and the queue knows it.
+bool RenderJob::is_settled() {
+  const jobs::IfExists if_exists = claimed_.job.if_exists;
   if (was_published_before()) {
     complete(short_result("published_by_earlier_attempt"));
-    return;
+    return true;
   }
-  if (job.if_exists != jobs::IfExists::replace && with_.storage.output_exists(job.output, stop_.get_token())) {
-    if (job.if_exists == jobs::IfExists::fail) {
-      throw storage::PermanentError(exists_message(job.output));
-    }
-    complete(short_result("skipped"));
-    return;
+  if (if_exists == jobs::IfExists::replace || !output_exists()) {
+    return false;
   }
-  const BookRequest request = make_request();
-  FingerprintSink sink(*publication);
-  const BookReport report = render_book(with_.studio, request, claim_, sink, progress_, stop_.get_token());
-  publish(*publication, sink.fingerprint(), report);
+  if (if_exists == jobs::IfExists::fail) {
+    throw storage::PermanentError(exists_message(output_));
+  }
+  complete(short_result("skipped"));
+  return true;
+}
+
+BookReport RenderJob::render(BookOutput& output) {
+  open_request();
+  complete_request();
+  BookReport report = render_book(with_.studio, *request_, claim_, output, progress_, stop_.get_token());
+  report.output = output_;
+  return report;
 }
 
 jobs::Document RenderJob::read_document() const {
@@ -216,10 +280,42 @@ void RenderJob::check_length(const jobs::Document& document) const {
   }
 }
 
-BookRequest RenderJob::make_request() const {
+jobs::Cover RenderJob::read_cover() const {
+  const jobs::DocumentLimits limits;
+  const std::string& name = claimed_.job.cover;
+  try {
+    return jobs::check_cover(with_.storage.read_input(name, limits.max_cover_bytes, stop_.get_token()), limits);
+  } catch (const jobs::DocumentError& error) {
+    throw jobs::JobError("field 'cover': '" + name + "' is no cover: " + error.what());
+  } catch (const storage::PermanentError& error) {
+    throw jobs::JobError(std::string("field 'cover': ") + error.what());
+  }
+}
+
+/// Reads the document and what the job says about it.
+void RenderJob::open_request() {
+  if (request_) {
+    return;
+  }
   const jobs::Job& job = claimed_.job;
   BookRequest request;
   request.document = read_document();
+  jobs::apply(job.metadata, request.document);
+  request.metadata = job.metadata;
+  request.title = job.title;
+  request.author = job.author;
+  const bool is_named = !jobs::has_placeholders(job.output); // else by the document, or not at all
+  const std::filesystem::path named = is_named ? job.output : job.input;
+  request.fallback_title = (is_named && shape_.is_folder() ? named.filename() : named.stem()).string();
+  request_ = std::move(request);
+}
+
+void RenderJob::complete_request() {
+  const jobs::Job& job = claimed_.job;
+  BookRequest& request = *request_;
+  if (!job.cover.empty()) {
+    request.document.cover = read_cover();
+  }
   jobs::select_chapters(request.document, job.chapters);
   check_length(request.document);
   request.options = {.language = job.language,
@@ -231,12 +327,9 @@ BookRequest RenderJob::make_request() const {
   choose_voice(request);
   request.format = choose_format(job, with_.defaults.format);
   request.loudness = with_.defaults.loudness;
-  request.title = job.title;
-  request.author = job.author;
-  request.fallback_title = std::filesystem::path(job.output).stem().string();
+  request.shape = shape_;
   const std::string_view queue = claimed_.overdue ? jobs::QueueCounts::names.front() : std::string_view(claimed_.queue);
   request.priority = request.options.is_interactive ? interactive_priority : priority_of(queue);
-  return request;
 }
 
 /// Makes the job's voice known to the renderer, preparing its clip if it names one.
@@ -256,32 +349,41 @@ void RenderJob::choose_voice(BookRequest& request) const {
   }
 }
 
-bool RenderJob::was_published_before() const {
+bool RenderJob::output_exists() const {
   const std::stop_token stop = stop_.get_token();
-  if (claimed_.previous_commit.empty() || !with_.storage.output_exists(claimed_.job.output, stop)) {
+  // on S3 a folder is what lies below its name
+  return with_.storage.output_exists(output_, stop) ||
+         (shape_.is_folder() &&
+          with_.storage.output_exists(output_ + "/" + storage::FolderPublication::description_name, stop));
+}
+
+bool RenderJob::was_published_before() const {
+  if (claimed_.previous_commit.empty() || !output_exists()) {
     return false;
   }
   try {
-    return fingerprint_of(with_.storage, claimed_.job.output, stop) == claimed_.previous_commit;
-  } catch (const storage::PermanentError&) { // not a file, or not ours to read
+    const std::stop_token stop = stop_.get_token();
+    const std::string fingerprint = shape_.is_folder() ? fingerprint_of_folder(with_.storage, output_, stop)
+                                                       : fingerprint_of(with_.storage, output_, stop);
+    return fingerprint == claimed_.previous_commit;
+  } catch (const storage::PermanentError&) { // not a file or folder of ours, or not ours to read
     return false;
   }
 }
 
-void RenderJob::publish(storage::Publication& publication, const std::string& fingerprint, const BookReport& report) {
+void RenderJob::publish(const std::string& fingerprint, const Commit& commit, const BookReport& report) {
   const jobs::Lease& lease = claimed_.lease;
   require_held(patiently([&] { return with_.queue.begin_commit(lease, fingerprint); }));
   publishing_ = true;
-  publication.note_fingerprint(fingerprint);
   const auto still_mine = [&] {
     return !abandoned_ &&
            patiently([&] { return with_.queue.heartbeat(lease, {.fraction = 1}); }) == jobs::LeaseState::held;
   };
-  switch (publication.commit(to_storage(claimed_.job.if_exists), still_mine)) {
+  switch (commit(still_mine)) {
   case storage::PublishResult::published: published_ = true; [[fallthrough]];
   case storage::PublishResult::identical: complete(report.to_json()); return;
   case storage::PublishResult::skipped: complete(short_result("skipped")); return;
-  case storage::PublishResult::exists: throw storage::PermanentError(exists_message(claimed_.job.output));
+  case storage::PublishResult::exists: throw storage::PermanentError(exists_message(output_));
   case storage::PublishResult::lost: throw LeaseGone();
   }
 }

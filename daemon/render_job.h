@@ -20,6 +20,7 @@
 #include <limits>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -35,6 +36,7 @@ struct JobDefaults {
   jobs::Pauses pauses;
   bool normalize = true;       ///< as BookOptions::normalize
   jobs::Words dictionary = {}; ///< how words are said; a job's own comes before it
+  BookShape shape = {};
 };
 
 /// What jobs work with. Everything outlives them.
@@ -73,11 +75,20 @@ public:
 private:
   void run();
   void render_and_publish();
+  void render_file();
+  void render_folder();
+  [[nodiscard]] bool is_settled();
+  void resolve_output();
   [[nodiscard]] jobs::Document read_document() const;
-  [[nodiscard]] BookRequest make_request() const;
+  [[nodiscard]] jobs::Cover read_cover() const;
+  void open_request();
+  void complete_request();
   void choose_voice(BookRequest& request) const;
+  [[nodiscard]] bool output_exists() const;
   [[nodiscard]] bool was_published_before() const;
-  void publish(storage::Publication& publication, const std::string& fingerprint, const BookReport& report);
+  [[nodiscard]] BookReport render(BookOutput& output);
+  using Commit = std::function<storage::PublishResult(const std::function<bool()>& still_mine)>;
+  void publish(const std::string& fingerprint, const Commit& commit, const BookReport& report);
   void complete(const std::string& result);
   void fail(const std::string& error, jobs::FailureKind kind);
   void give_back();
@@ -98,6 +109,9 @@ private:
   std::atomic<bool> abandoned_{false};
   std::atomic<bool> publishing_{false};
   bool published_ = false;
+  BookShape shape_;
+  std::string output_;                 // the job's, with what its placeholders stand for
+  std::optional<BookRequest> request_; // once the document is read
   std::atomic<bool> over_{false};
   std::mutex mutex_; // of wake_
   std::condition_variable_any wake_;

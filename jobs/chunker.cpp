@@ -26,8 +26,8 @@ std::vector<std::string_view> cut(std::string_view text, bool comes_first, const
 /// @param paragraph its index in @p chapter. @param comes_first nothing is heard before it.
 void append_paragraph(std::vector<Chunk>& chunks, const Chapter& chapter, std::size_t paragraph,
                       std::map<std::string_view, int>& occurrences, bool comes_first, const ChunkerOptions& options) {
-  const auto& [text, kind] = chapter.paragraphs[paragraph];
-  for (const std::string_view piece : cut(text, comes_first, options)) {
+  const ParagraphKind kind = chapter.paragraphs[paragraph].kind;
+  for (const std::string_view piece : cut(chapter.paragraphs[paragraph].text, comes_first, options)) {
     Chunk& chunk = chunks.emplace_back();
     chunk.text = piece;
     chunk.paragraph = paragraph;

@@ -2,6 +2,7 @@
 #include "jobs/job.h"
 
 #include "jobs/json_fields.h"
+#include "jobs/output_name.h"
 
 #include <array>
 #include <set>
@@ -29,10 +30,13 @@ std::optional<std::string> name_field(const JsonFields& fields, std::string_view
 }
 
 /// A relative path that does not climb, or the URL of an object on S3 whose key does not.
-std::optional<std::string> path_field(const JsonFields& fields, std::string_view name) {
+/// @param may_be_folder a '/' at its end is taken off then.
+std::optional<std::string> path_field(const JsonFields& fields, std::string_view name, bool may_be_folder = false) {
   auto value = fields.text(name, max_path_bytes);
   if (!value)
     return value;
+  if (may_be_folder && value->size() > 1 && value->back() == '/')
+    value->pop_back();
   constexpr std::string_view s3 = "s3://";
   const bool is_on_s3 = value->starts_with(s3);
   if (!is_on_s3 && value->find("://") != std::string::npos)
@@ -69,10 +73,32 @@ void read_source(const JsonFields& fields, Job& job) {
   job.input = input.value_or("");
 }
 
+void read_files(const JsonFields& fields, JobFiles& files) {
+  const auto is_second = [&](std::string_view name, const std::vector<std::string_view>& choices) {
+    const auto index = fields.choice(name, choices);
+    return index ? std::optional(*index == 1) : std::nullopt;
+  };
+  files.split_chapters = is_second("split", {"single", "chapters"});
+  files.audiobookshelf = is_second("layout", {"file", "audiobookshelf"});
+  files.subtitles = is_second("subtitles", {"none", "vtt"});
+}
+
+/// @param is_folder the job makes it one.
+void check_output(const JsonFields& fields, const std::string& output, bool is_folder) {
+  check_placeholders(output);
+  if (is_folder && names_audio(output))
+    fields.fail("output", "\"" + output +
+                              "\" is the name of a file, but `split`, `layout` or `subtitles` make the output a folder "
+                              "of several; expected a name without extension");
+}
+
 void read_target(const JsonFields& fields, Job& job) {
-  const auto output = path_field(fields, "output");
+  read_files(fields, job.files);
+  const bool is_folder = job.files.make_folder();
+  const auto output = path_field(fields, "output", is_folder);
   if (!output)
     fields.fail("output", "missing; expected the path of the file to write");
+  check_output(fields, *output, is_folder);
   job.output = *output;
   constexpr std::array values = {IfExists::fail, IfExists::replace, IfExists::skip};
   if (const auto index = fields.choice("if_exists", {"fail", "replace", "skip"}))
@@ -95,6 +121,24 @@ void read_voice(const JsonFields& fields, Job& job) {
   else
     job.voice = name_field(fields, "voice").value_or(job.voice);
   job.model = name_field(fields, "model").value_or(job.model);
+}
+
+void read_metadata(const JsonFields& fields, Job& job) {
+  job.cover = path_field(fields, "cover").value_or("");
+  std::vector<std::string_view> names;
+  for (const MetadataField& field : metadata_fields())
+    names.push_back(field.name);
+  const auto inner = fields.object("metadata", names);
+  if (!inner)
+    return;
+  for (const MetadataField& field : metadata_fields()) {
+    const auto value = inner->text_or_number(field.name, field.max_bytes);
+    if (!value)
+      continue;
+    if (const auto complaint = complaint_about(field, *value))
+      inner->fail(field.name, "\"" + *value + "\": " + *complaint);
+    job.metadata.*field.value = *value;
+  }
 }
 
 void read_text_rules(const JsonFields& fields, Job& job) {
@@ -248,10 +292,10 @@ void check_version(const nlohmann::json& object, const std::string& id) {
 
 Job read_job(const nlohmann::json& object, std::string_view entry_id) {
   const JsonFields fields(
-      object, "",
-      {"v",      "id",       "input",        "text",       "output",          "if_exists", "title",     "author",
-       "cover",  "language", "voice",        "model",      "params",          "format",    "split",     "chapters",
-       "pauses", "class",    "max_attempts", "not_before", "idempotency_key", "metadata",  "normalize", "dictionary"});
+      object, "", {"v",        "id",        "input",      "text",   "output",       "if_exists",  "title",
+                   "author",   "cover",     "language",   "voice",  "model",        "params",     "format",
+                   "split",    "chapters",  "pauses",     "class",  "max_attempts", "not_before", "idempotency_key",
+                   "metadata", "normalize", "dictionary", "layout", "subtitles"});
   Job job;
   job.v = fields.integer("v", {1, job_version}).value_or(job.v);
   job.id = name_field(fields, "id").value_or(std::string(entry_id));
@@ -259,15 +303,13 @@ Job read_job(const nlohmann::json& object, std::string_view entry_id) {
   read_target(fields, job);
   read_voice(fields, job);
   read_text_rules(fields, job);
-  fields.not_supported("cover");
+  read_metadata(fields, job);
   read_params(fields, job.params);
   read_format(fields, job);
   check_output_name(fields, job);
-  fields.choice("split", {"single"});
   read_chapters(fields, job);
   read_pauses(fields, job.pauses);
   read_scheduling(fields, job);
-  fields.not_supported("metadata");
   return job;
 }
 

@@ -3,6 +3,7 @@
 // Plain values and a pure function: any thread.
 #pragma once
 
+#include "jobs/book_metadata.h"
 #include "jobs/document/chapter_selection.h"
 #include "jobs/spoken_text/dictionary.h"
 
@@ -81,6 +82,18 @@ struct JobFormat {
   std::optional<int> id3v2_version; ///< MP3: 3 or 4
 };
 
+/// How the files of a book are arranged. What is absent is the daemon's default.
+struct JobFiles {
+  std::optional<bool> split_chapters; ///< a file for each chapter, else one
+  std::optional<bool> audiobookshelf; ///< in a folder as Audiobookshelf reads it
+  std::optional<bool> subtitles;      ///< WebVTT beside each audio file
+
+  /// Whether the job itself says so much that its output is a folder.
+  [[nodiscard]] bool make_folder() const noexcept {
+    return split_chapters.value_or(false) || audiobookshelf.value_or(false) || subtitles.value_or(false);
+  }
+};
+
 /// Silence after an utterance, by what follows it. An absent value is the daemon's default. [0, 10000] ms each.
 struct JobPauses {
   std::optional<int> sentence_ms;
@@ -96,10 +109,12 @@ struct Job {
   std::string id;                  ///< `[A-Za-z0-9_.-]{1,128}`
   std::optional<std::string> text; ///< UTF-8, not blank. Either this or input
   std::string input;               ///< path below the input root, or URL below one; empty when text is set
-  std::string output;              ///< path below the output roots
+  std::string output;              ///< path below the output roots, perhaps with placeholders (output_name.h)
   IfExists if_exists = IfExists::fail;
   std::string title;
   std::string author;
+  BookMetadata metadata;
+  std::string cover;             ///< path below the input roots of a picture; empty: the document's
   std::string language = "en";   ///< BCP 47
   std::optional<bool> normalize; ///< whether numbers, abbreviations and the like are read as words
   Words dictionary;              ///< how words are said; before the worker's
@@ -108,6 +123,7 @@ struct Job {
   std::string model;             ///< empty: whatever the daemon has loaded
   JobParams params;
   JobFormat format;
+  JobFiles files;
   std::vector<ChapterRange> chapters; ///< to read; empty: all
   JobPauses pauses;
   JobClass job_class = JobClass::book;

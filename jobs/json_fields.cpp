@@ -114,6 +114,11 @@ std::optional<std::string> JsonFields::text(std::string_view name, std::size_t m
   return text;
 }
 
+std::optional<std::string> JsonFields::text_or_number(std::string_view name, std::size_t max_bytes) const {
+  const json* value = find(name);
+  return value != nullptr && value->is_number() ? value->dump() : text(name, max_bytes);
+}
+
 std::optional<int> JsonFields::integer(std::string_view name, Range range) const {
   const json* value = find(name);
   if (value == nullptr)

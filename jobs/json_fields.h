@@ -46,6 +46,8 @@ public:
 
   /// Text of at most @p max_bytes bytes without NUL; empty text is an error.
   std::optional<std::string> text(std::string_view name, std::size_t max_bytes) const;
+  /// The same, or a number, as it is written.
+  std::optional<std::string> text_or_number(std::string_view name, std::size_t max_bytes) const;
   std::optional<int> integer(std::string_view name, Range range) const;
   std::optional<std::uint64_t> unsigned_integer(std::string_view name) const;
   std::optional<std::int64_t> unix_time(std::string_view name) const;

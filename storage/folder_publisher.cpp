@@ -72,17 +72,15 @@ bool LocalFolderPublication::try_create_stage() {
     throw_errno(error_number, "cannot create a stage for", target_);
   }
   stage_ = open_folder_in(parent_, stage_name_);
-  lock_ = FileDescriptor(stage_ ? ::openat(stage_.get(), description_name,
-                                           O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666)
-                                : -1);
+  lock_ = FileDescriptor(
+      stage_ ? ::openat(stage_.get(), description_name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666) : -1);
   const bool is_locked = lock_ && ::flock(lock_.get(), LOCK_EX | LOCK_NB) == 0;
   const int error_number = errno;
   const bool is_ours = stage_ && is_same(parent_, stage_name_, stage_);
   if (is_locked && is_ours) {
     return true;
   }
-  const std::string_view action =
-      lock_ ? "the file system cannot lock the stage of" : "cannot write into the stage of";
+  const std::string_view action = lock_ ? "the file system cannot lock the stage of" : "cannot write into the stage of";
   const bool was_taken = !is_ours || error_number == EWOULDBLOCK || error_number == EEXIST;
   discard();
   if (!was_taken) {
@@ -97,8 +95,7 @@ ByteSink& LocalFolderPublication::add(const std::string& name) {
     throw PermanentError("cannot publish '" + target_ + "': two of its files would be called '" + name + "'");
   }
   end_file();
-  FileDescriptor file(
-      ::openat(stage_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+  FileDescriptor file(::openat(stage_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
   if (!file && errno == ENOENT) {
     throw TransientError("the stage of '" + target_ + "' is gone: another run took its place");
   }

@@ -19,16 +19,16 @@ namespace audiobookd::storage {
 
 class LocalFolderPublication final : public FolderPublication {
 public:
-  /// Stages a folder named @p name in the open folder @p parent; @p shown_parent is how messages call it. @param owner as
-  /// Storage::open_folder().
+  /// Stages a folder named @p name in the open folder @p parent; @p shown_parent is how messages call it. @param owner
+  /// as Storage::open_folder().
   /// @throws PermanentError: @p name is none for a target (stages.h), or that of a file; the file system cannot lock.
   /// @throws TransientError: see errors.h.
   LocalFolderPublication(FileDescriptor parent, std::string name, const std::string& shown_parent,
                          std::string_view owner);
   ~LocalFolderPublication() override;
 
-  /// A transaction on @p target outside any root (a path given by the user on the command line); the folder that it is to
-  /// lie in must exist.
+  /// A transaction on @p target outside any root (a path given by the user on the command line); the folder that it is
+  /// to lie in must exist.
   [[nodiscard]] static std::unique_ptr<LocalFolderPublication> at(const std::filesystem::path& target);
 
   ByteSink& add(const std::string& name) override;

@@ -85,8 +85,7 @@ std::unique_ptr<Publication> S3Storage::open_output(std::string_view name, std::
 std::unique_ptr<FolderPublication> S3Storage::open_folder(std::string_view name, std::string_view /*owner*/,
                                                           const std::stop_token& stop) const {
   (void)s3::resolve(name, roots_.output); // what is wrong with the name is said of the name
-  s3::Location description =
-      s3::resolve(std::string(name) + "/" + FolderPublication::description_name, roots_.output);
+  s3::Location description = s3::resolve(std::string(name) + "/" + FolderPublication::description_name, roots_.output);
   const s3::Conditions conditions = conditions_at(description, stop);
   return std::make_unique<s3::ObjectsPublication>(
       client_, std::move(description), [this] { return open_stage(settings_.staging); }, conditions, settings_.upload,

@@ -57,8 +57,7 @@ void remove_entry(const FileDescriptor& folder, const std::string& entry) noexce
     return;
   }
   try {
-    const FileDescriptor inside(
-        ::openat(folder.get(), entry.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    const FileDescriptor inside(::openat(folder.get(), entry.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!inside) {
       return;
     }
@@ -165,8 +164,7 @@ std::vector<std::string> list_folder(const FileDescriptor& folder, const std::st
 
 bool holds_same(const FileDescriptor& folder, const std::string& name, const FileDescriptor& staged,
                 const std::string& shown) {
-  const FileDescriptor target(
-      ::openat(folder.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  const FileDescriptor target(::openat(folder.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   struct stat theirs_status {};
   struct stat ours_status {};
   if (!target || ::fstat(target.get(), &theirs_status) != 0 || !S_ISREG(theirs_status.st_mode)) {

@@ -1,5 +1,5 @@
-// Stages: what is published soon and not yet visible, hidden beside its target as `.NAME.OWNERTOKEN.partial`: a file, or
-// a folder of files. What file and folder publications have in common. Stateless; any thread.
+// Stages: what is published soon and not yet visible, hidden beside its target as `.NAME.OWNERTOKEN.partial`: a file,
+// or a folder of files. What file and folder publications have in common. Stateless; any thread.
 //
 // A stage is locked (flock) as long as its transaction lives: the file itself, of a folder the file `metadata.json` in
 // it. One that nobody holds belongs to a run that died.

@@ -53,9 +53,9 @@ public:
   [[nodiscard]] virtual const std::string& target() const noexcept = 0;
 };
 
-/// A transaction on one output that is a folder of files: they are staged where nobody sees them, and the folder appears
-/// complete, with its description, or not at all; of a folder that it replaces nothing is seen with it. The destructor
-/// discards what was not committed. One thread at a time, as for Publication.
+/// A transaction on one output that is a folder of files: they are staged where nobody sees them, and the folder
+/// appears complete, with its description, or not at all; of a folder that it replaces nothing is seen with it. The
+/// destructor discards what was not committed. One thread at a time, as for Publication.
 class FolderPublication {
 public:
   /// The file that says what is in the folder; it is in every one.

@@ -128,6 +128,8 @@ std::vector<std::byte> render_id3v2(const Tags& tags, const std::vector<Chapter>
   add_text(tag, "TPE1", tags.author);
   add_text(tag, "TALB", tags.album);
   add_text(tag, "TCOM", tags.narrator);
+  add_text(tag, "TPE2", tags.album_artist);
+  add_text(tag, "TRCK", tags.track);
   add_text(tag, "TCON", tags.genre);
   add_text(tag, "TPUB", tags.publisher);
   add_text(tag, "TDRC", tags.year);

@@ -23,6 +23,8 @@ struct Tags {
   std::string author;                ///< TPE1
   std::string album;                 ///< TALB
   std::string narrator;              ///< TCOM
+  std::string album_artist;          ///< TPE2: of a book in several files
+  std::string track;                 ///< TRCK: which of how many files, "2/12"
   std::string genre = "Audiobook";   ///< TCON
   std::string series;                ///< TXXX "SERIES", which Audiobookshelf reads, and MVNM
   std::string series_index;          ///< TXXX "SERIES-PART", and MVIN

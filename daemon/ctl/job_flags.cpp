@@ -25,10 +25,15 @@ const std::vector<JobFlag>& all_flags() {
       {"--id", "id", false, "Name of the job (default: given by the queue)"},
       {"-i,--input", "input", false, "Document, relative to the worker's input root"},
       {"--text", "text", false, "The text itself instead of a document; -: from standard input"},
-      {"-o,--output", "output", false, "MP3 to write, relative to the worker's output root"},
+      {"-o,--output", "output", false,
+       "MP3 or folder to write, relative to the worker's output root; may have "
+       "{author}, {series}, {title}"},
       {"--if-exists", "if_exists", false, "When the output exists: fail, replace or skip"},
       {"--title", "title", false, "Title in the MP3's tags"},
       {"--author", "author", false, "Author in the MP3's tags"},
+      {"--cover", "cover", false, "JPEG or PNG, relative to the worker's input root"},
+      {"--metadata", "metadata", false,
+       "KEY=VALUE, before what the document says: narrator, series, year …; repeatable"},
       {"--language", "language", false, "Language tag, like en"},
       {"--normalize", "normalize", true, "Whether numbers and the like are read as words: true or false"},
       {"--dictionary", "dictionary", false, "How words are said: a TOML file on this machine"},
@@ -50,7 +55,9 @@ const std::vector<JobFlag>& all_flags() {
       {"--sample-rate", "format.sample_rate", true, "24000, 44100 or 48000 Hz"},
       {"--id3v2-version", "format.id3v2_version", true, "Of an MP3's tags: 4, or 3 for old players"},
       {"--vbr-quality", "format.vbr_quality", true, "Variable bit rate instead, 0 (best) to 9"},
-      {"--split", "split", false, "single"},
+      {"--split", "split", false, "single, or chapters: a folder with a file for each"},
+      {"--layout", "layout", false, "file, or audiobookshelf: a folder with cover and metadata.json"},
+      {"--subtitles", "subtitles", false, "none, or vtt: a folder with WebVTT beside the audio"},
       {"--chapters", "chapters", false, "Only these, like 1-3,7; as audiobookctl chapters counts them"},
       {"--sentence-ms", "pauses.sentence_ms", true, "Silence after a sentence, 0 to 10000"},
       {"--paragraph-ms", "pauses.paragraph_ms", true, "Silence after a paragraph"},
@@ -100,6 +107,18 @@ void require_utf8(const char* option, const std::string& text) {
   }
 }
 
+/// Adds "KEY=VALUE" pairs to the job's metadata.
+void put_metadata(nlohmann::json& job, const std::vector<std::string>& pairs) {
+  for (const std::string& pair : pairs) {
+    require_utf8("--metadata", pair);
+    const std::size_t equals = pair.find('=');
+    if (equals == 0 || equals == std::string::npos) {
+      throw std::invalid_argument("--metadata: \"" + pair + "\" is not KEY=VALUE, like narrator=Anna");
+    }
+    place_of(job, "metadata." + pair.substr(0, equals)) = pair.substr(equals + 1);
+  }
+}
+
 } // namespace
 
 std::int64_t parse_not_before(const std::string& text, std::int64_t now_s) {
@@ -119,7 +138,13 @@ std::int64_t parse_not_before(const std::string& text, std::int64_t now_s) {
 
 void JobFlags::describe(CLI::App& command) {
   for (const JobFlag& flag : all_flags()) {
-    options_[flag.field] = command.add_option(flag.option, values_[flag.field], flag.help)->group("The job");
+    const bool is_list = std::string_view(flag.field) == "metadata";
+    CLI::Option* option = is_list ? command.add_option(flag.option, metadata_, flag.help)->expected(1)
+                                  : command.add_option(flag.option, values_[flag.field], flag.help);
+    if (is_list) {
+      option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    }
+    options_[flag.field] = option->group("The job");
   }
 }
 
@@ -130,6 +155,10 @@ bool JobFlags::any() const {
 void JobFlags::put_into(nlohmann::json& job, std::int64_t now_s, std::istream& in) const {
   for (const JobFlag& flag : all_flags()) {
     if (options_.at(flag.field)->count() == 0) {
+      continue;
+    }
+    if (std::string_view(flag.field) == "metadata") {
+      put_metadata(job, metadata_);
       continue;
     }
     std::string text = values_.at(flag.field);

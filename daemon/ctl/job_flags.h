@@ -9,6 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 namespace audiobookd::daemon {
 
@@ -29,6 +30,7 @@ public:
 private:
   std::map<std::string, std::string> values_; ///< by the field's path
   std::map<std::string, CLI::Option*> options_;
+  std::vector<std::string> metadata_; ///< KEY=VALUE
 };
 
 /// Unix seconds: "1700000000", or from @p now_s on: "+90s", "+30m", "+2h", "+1d".

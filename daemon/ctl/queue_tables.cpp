@@ -100,6 +100,23 @@ std::string describe_field(const std::string& name, const std::string& text, std
   return format_time(time) + " UTC" + (time <= now ? " (" + format_age(now - time) + " ago)" : "");
 }
 
+/// What a done job has written, if its result says so.
+void print_files(const Page& page, const jobs::JobRecord& record) {
+  const auto result = nlohmann::json::parse(record.text("result"), nullptr, false);
+  const auto files = result.is_object() ? result.find("files") : result.end();
+  if (!result.is_object() || files == result.end() || !files->is_array() || files->empty()) {
+    return;
+  }
+  page.out << "files in " << text_of(result, "output") << '\n';
+  std::vector<Row> rows;
+  for (const auto& file : *files) {
+    const double seconds = number_of(file, "seconds");
+    rows.push_back({"  " + text_of(file, "name"), seconds > 0 ? format_duration(seconds) : "",
+                    fmt::format("{:.0f} kB", std::ceil(number_of(file, "bytes") / 1000))});
+  }
+  print_table(page, rows);
+}
+
 } // namespace
 
 std::string format_age(std::int64_t milliseconds) {
@@ -157,6 +174,7 @@ void print_job(const Page& page, const jobs::JobRecord& record, const std::vecto
     }
   }
   print_table(whole, rows);
+  print_files(whole, record);
   if (events.empty()) {
     return;
   }

@@ -24,6 +24,7 @@ enum class ParagraphKind {
 struct Paragraph {
   std::string text;
   ParagraphKind kind = ParagraphKind::body;
+  std::string written = {}; ///< before speak() made `text` of it; empty: the same
 };
 
 struct Chapter {

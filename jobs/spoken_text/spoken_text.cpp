@@ -90,7 +90,10 @@ Document speak(const Document& document, const SpeechOptions& options) {
   for (Chapter& chapter : result.chapters) {
     for (Paragraph& paragraph : chapter.paragraphs) {
       if (paragraph.kind != ParagraphKind::scene_break) {
-        paragraph.text = spoken.speak(paragraph.text, paragraph.kind == ParagraphKind::heading);
+        std::string text = spoken.speak(paragraph.text, paragraph.kind == ParagraphKind::heading);
+        if (text != paragraph.text) {
+          paragraph.written = std::exchange(paragraph.text, std::move(text));
+        }
       }
     }
     std::erase_if(chapter.paragraphs, [](const Paragraph& paragraph) {

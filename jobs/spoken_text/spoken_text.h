@@ -46,7 +46,7 @@ private:
 };
 
 /// The document as it will be said. Paragraphs that are decoration only are left out, chapters that consist of them as
-/// well; titles, which are for the eye, stay as written.
+/// well; titles, which are for the eye, stay as written, and so does Paragraph::written.
 /// @throws DocumentError when nothing is left.
 [[nodiscard]] Document speak(const Document& document, const SpeechOptions& options);
 

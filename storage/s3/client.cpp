@@ -516,14 +516,14 @@ std::vector<OpenUpload> Client::open_uploads(const Location& object, const std::
 }
 
 std::vector<ListedObject> Client::list(const Location& prefix, const std::stop_token& stop) const {
-  const HttpAnswer answer = send(
-      {.action = "cannot list the objects below",
-       .method = "GET",
-       .object = {prefix.bucket, ""},
-       .query = {{"delimiter", "/"}, {"encoding-type", "url"}, {"list-type", "2"}, {"prefix", prefix.key}},
-       .stall_timeout = unimportant_stall_timeout,
-       .only_once = true},
-      stop);
+  const HttpAnswer answer =
+      send({.action = "cannot list the objects below",
+            .method = "GET",
+            .object = {prefix.bucket, ""},
+            .query = {{"delimiter", "/"}, {"encoding-type", "url"}, {"list-type", "2"}, {"prefix", prefix.key}},
+            .stall_timeout = unimportant_stall_timeout,
+            .only_once = true},
+           stop);
   pugi::xml_document document;
   document.load_buffer(answer.body.data(), answer.body.size());
   std::vector<ListedObject> objects;

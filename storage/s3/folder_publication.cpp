@@ -122,7 +122,7 @@ PublishResult ObjectsPublication::commit(std::string_view description, IfExists 
   if (const auto result = already_there(if_exists)) {
     return *result;
   }
-  const std::set<std::string> replaced = described_objects();
+  const std::set<std::string> replaced = if_exists == IfExists::replace ? described_objects() : std::set<std::string>();
   for (const File& file : files_) {
     if (!upload(file, still_mine)) {
       return PublishResult::lost;

@@ -1,6 +1,6 @@
-// Publishing a folder on S3, where nothing is renamed: objects get names that no other content has, and the description,
-// written last as any single object is, makes them a book. What an earlier book consisted of is removed afterwards.
-// One thread at a time per transaction.
+// Publishing a folder on S3, where nothing is renamed: objects get names that no other content has, and the
+// description, written last as any single object is, makes them a book. What an earlier book consisted of is removed
+// afterwards. One thread at a time per transaction.
 //
 // A file `01 - One.mp3` becomes the object `01 - One.1a2b3c4d.mp3`, with the first digits of a hash of the folder's
 // version, so that a run that comes after one that died finds or replaces what that has uploaded, and old and new never

@@ -56,7 +56,8 @@ protected:
     const auto progress = std::make_shared<BookProgress>();
     MemorySink sink;
     Outcome outcome;
-    outcome.report = render_book({renderer, pool, store, encoders_}, book, claim, sink, progress, stop_.get_token());
+    SingleFile output(sink);
+    outcome.report = render_book({renderer, pool, store, encoders_}, book, claim, output, progress, stop_.get_token());
     outcome.mp3 = sink.content;
     outcome.fraction = progress->fraction();
     return outcome;

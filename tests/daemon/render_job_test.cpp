@@ -363,6 +363,140 @@ TEST_F(RenderJobTest, AnOutputThatTheEarlierAttemptDidNotMakeIsNotTakenForIts) {
   EXPECT_EQ(output(), "by somebody else");
 }
 
+/// Jobs whose output is a folder.
+class FolderJobTest : public RenderJobTest {
+protected:
+  FolderJobTest() {
+    folder_.write("files/tale.md", "---\ntitle: The Tale\nauthor: Ann\nseries: Coast\n---\n# One\n\nAlpha beta.\n\n# "
+                                   "Two\n\nGamma delta epsilon.\n");
+  }
+
+  static jobs::Job folder_job(const std::string& id = "book") {
+    jobs::Job wanted = job();
+    wanted.id = id;
+    wanted.input = "tale.md";
+    wanted.output = "out/book";
+    wanted.files.split_chapters = true;
+    return wanted;
+  }
+  [[nodiscard]] std::vector<std::string> names(const std::string& output = "out/book") const {
+    return tests::list_names(files_ / output);
+  }
+  const std::vector<std::string> both_{"01 - One.mp3", "02 - Two.mp3", "metadata.json"};
+};
+
+TEST_F(FolderJobTest, IsPublishedAndCompletedWithItsFiles) {
+  const auto record = run(folder_job());
+  ASSERT_EQ(record.state, "done") << record.error;
+  EXPECT_EQ(names(), both_);
+  EXPECT_EQ(record.commit, fingerprint_of_folder(storage_, "out/book"));
+  const nlohmann::json result = nlohmann::json::parse(record.result);
+  EXPECT_EQ(result.at("output"), "out/book");
+  ASSERT_EQ(result.at("files").size(), 2U);
+  EXPECT_EQ(result.at("files")[1].at("name"), "02 - Two.mp3");
+  EXPECT_EQ(result.at("files")[1].at("bytes"), std::filesystem::file_size(files_ / "out/book/02 - Two.mp3"));
+  EXPECT_GT(result.at("files")[1].at("seconds").get<double>(), 0);
+}
+
+TEST_F(FolderJobTest, WhatAnEarlierAttemptPublishedIsFoundAndNotRenderedAgain) {
+  run(folder_job());
+  const std::size_t rendered = renderer_.delivered_texts().size();
+  queue_.change("book", [](auto& record) { record.state = "queued"; }); // its worker died before complete()
+  EXPECT_EQ(run_claimed("book").result, R"({"published_by_earlier_attempt":true})");
+  EXPECT_EQ(renderer_.delivered_texts().size(), rendered);
+  folder_.write("files/out/book/02 - Two.mp3", "somebody else's");
+  queue_.change("book", [](auto& record) { record.state = "queued"; });
+  const auto record = run_claimed("book");
+  EXPECT_EQ(record.state, "dead");
+  EXPECT_NE(record.error.find("'out/book' exists already"), std::string::npos) << record.error;
+}
+
+TEST_F(FolderJobTest, DoesWhatIfExistsSays) {
+  run(folder_job());
+  EXPECT_EQ(run(folder_job("second")).state, "dead");
+  jobs::Job skip = folder_job("skip");
+  skip.if_exists = jobs::IfExists::skip;
+  EXPECT_EQ(run(skip).result, R"({"skipped":true})");
+  jobs::Job replace = folder_job("replace");
+  replace.if_exists = jobs::IfExists::replace;
+  replace.files = {.split_chapters = false, .audiobookshelf = true, .subtitles = true};
+  const auto record = run(replace);
+  EXPECT_EQ(record.state, "done") << record.error;
+  EXPECT_EQ(names(), (std::vector<std::string>{"The Tale.mp3", "The Tale.vtt", "metadata.json"}));
+}
+
+TEST_F(FolderJobTest, PlaceholdersStandForWhatJobAndDocumentSay) {
+  jobs::Job wanted = folder_job();
+  wanted.output = "out/{author}/{series}/{year}/{title}";
+  wanted.author = "Ben: Writer";
+  wanted.metadata.series = "Hills";
+  const auto record = run(wanted);
+  ASSERT_EQ(record.state, "done") << record.error;
+  EXPECT_EQ(nlohmann::json::parse(record.result).at("output"), "out/Ben - Writer/Hills/The Tale");
+  EXPECT_EQ(names("out/Ben - Writer/Hills/The Tale"), both_);
+  queue_.change("book", [](auto& changed) { changed.state = "queued"; });
+  EXPECT_EQ(run_claimed("book").result, R"({"published_by_earlier_attempt":true})");
+
+  jobs::Job nameless = folder_job("nameless");
+  nameless.input.clear();
+  nameless.text = "Just one sentence.";
+  nameless.output = "{title}";
+  const auto refused = run(nameless);
+  EXPECT_EQ(refused.state, "dead");
+  EXPECT_NE(refused.error.find("output: of \"{title}\" no name is left"), std::string::npos) << refused.error;
+
+  jobs::Job file = job();
+  file.id = "file";
+  file.output = "out/{title}.mp3";
+  EXPECT_EQ(run(file).state, "done");
+  EXPECT_TRUE(std::filesystem::exists(files_ / "out/book.mp3")) << "a text file has only its own name";
+}
+
+TEST_F(FolderJobTest, WhatAWorkerDoesWithoutBeingAskedIsInItsConfiguration) {
+  surroundings_.defaults.shape = {.audiobookshelf = true};
+  jobs::Job wanted = folder_job();
+  wanted.files = {};
+  EXPECT_EQ(run(wanted).state, "done");
+  EXPECT_EQ(names(), (std::vector<std::string>{"The Tale.mp3", "metadata.json"}));
+  const auto refused = run([] {
+    jobs::Job one = job();
+    one.id = "file";
+    return one;
+  }());
+  EXPECT_EQ(refused.state, "dead");
+  EXPECT_NE(refused.error.find("'out/book.mp3' is the name of a file"), std::string::npos) << refused.error;
+  jobs::Job file = job();
+  file.id = "asked";
+  file.files.audiobookshelf = false;
+  EXPECT_EQ(run(file).state, "done");
+  EXPECT_FALSE(output().empty());
+}
+
+TEST_F(FolderJobTest, CoverAndMetadataOfTheJobComeBeforeTheDocuments) {
+  jobs::Job wanted = folder_job();
+  wanted.files.audiobookshelf = true;
+  wanted.metadata.narrator = "Anna";
+  wanted.metadata.year = "1912";
+  wanted.cover = "tale.md";
+  const auto refused = run(wanted);
+  EXPECT_EQ(refused.state, "dead");
+  EXPECT_NE(refused.error.find("field 'cover': 'tale.md' is no cover: it is neither JPEG nor PNG"), std::string::npos)
+      << refused.error;
+  wanted.id = "second";
+  wanted.cover = "none.png";
+  EXPECT_NE(run(wanted).error.find("field 'cover': "), std::string::npos);
+  std::filesystem::copy_file(AUDIOBOOKD_SOURCE_DIR "/tests/data/fuzz/cover/6x8.png", files_ / "cover.png");
+  wanted.id = "third";
+  wanted.cover = "cover.png";
+  const auto record = run(wanted);
+  ASSERT_EQ(record.state, "done") << record.error;
+  EXPECT_TRUE(std::filesystem::exists(files_ / "out/book/cover.png"));
+  const nlohmann::json book = nlohmann::json::parse(tests::read_file(files_ / "out/book/metadata.json"));
+  EXPECT_EQ(book.at("narrators"), nlohmann::json{"Anna"});
+  EXPECT_EQ(book.at("publishedYear"), "1912");
+  EXPECT_EQ(book.at("series"), nlohmann::json{"Coast"});
+}
+
 TEST_F(RenderJobTest, AnInteractiveJobGoesBeforeTheHighQueueAndItsBeginningCanBeAskedForApart) {
   UtterancePool pool(renderer_, store_, {}); // this test is its engine
   const JobSurroundings surroundings{.queue = queue_,

@@ -121,6 +121,97 @@ TEST_F(FaultS3, ABookOfAWorkerThatDiedIsRecognisedWithoutReadingIt) {
   EXPECT_EQ(second->end(SIGTERM), 0);
 }
 
+/// A book in several files there.
+class FaultS3Folder : public FaultS3 {
+protected:
+  void enqueue_folder(const std::string& more = "") {
+    s3_.put("library", "texts/book.txt", book_text(1, 5));
+    add("normal",
+        R"({"id":"book","input":"book.txt","output":"book","split":"chapters","subtitles":"vtt")" + more + "}");
+  }
+  /// Waits until the job is done. Its description must have been written once, and list all objects that there are.
+  ::testing::AssertionResult is_whole() {
+    if (auto done = reaches("book", "done"); !done) {
+      return done;
+    }
+    const nlohmann::json description = nlohmann::json::parse(s3_.content("library/books/book/metadata.json"));
+    const nlohmann::json& files = description.at("files");
+    std::size_t found = 0;
+    for (const nlohmann::json& file : files) {
+      const nlohmann::json object = s3_.object("library/books/book/" + file.at("name").get<std::string>());
+      found += !object.is_null() && object.at("bytes") == file.at("bytes") ? 1 : 0;
+    }
+    std::size_t objects = 0;
+    const nlohmann::json state = s3_.state();
+    for (const auto& [path, object] : state.at("objects").items()) {
+      objects += path.starts_with("library/books/book/") ? 1 : 0;
+    }
+    const int times = s3_.object("library/books/book/metadata.json").at("written").get<int>();
+    if (times == 1 && found == 2 && files.size() == 2 && objects == 3) {
+      return ::testing::AssertionSuccess();
+    }
+    return ::testing::AssertionFailure() << "described " << times << " times, " << found << " of " << files.size()
+                                         << " files are there, among " << objects << " objects; logs:\n"
+                                         << place_.all_logs();
+  }
+};
+
+// Fault 3: the worker dies between the description and the end of its job.
+TEST_F(FaultS3Folder, OfAWorkerThatDiedAfterwardsIsRecognisedWithoutReadingIt) {
+  TcpProxy proxy(server.socket());
+  proxy.hold_request(is_call_of(jobs::scripts::complete));
+  Worker dying = worker("first");
+  dying.url = proxy.url();
+  auto first = place_.start(dying);
+  enqueue_folder();
+  ASSERT_TRUE(comes([&] { return proxy.has_sprung(); }));
+  first->end(SIGKILL);
+  proxy.cut();
+  const int reads = s3_.count("GET");
+  const auto second = place_.start(worker("second"));
+  EXPECT_TRUE(is_whole());
+  EXPECT_EQ(result("book", "published_by_earlier_attempt"), "true");
+  EXPECT_EQ(rendered(1, second->pid()), 0U);
+  EXPECT_EQ(s3_.count("GET"), reads);
+  EXPECT_EQ(second->end(SIGTERM), 0);
+}
+
+// Fault 1: the worker dies while it uploads.
+TEST_F(FaultS3Folder, OfAWorkerThatDiedBeforeItWasDescribedIsTakenUpAndDescribedOnce) {
+  s3_.fault({{"key", "metadata.json"}, {"method", "PUT"}, {"hold", true}, {"times", 1'000'000}});
+  auto first = place_.start(worker("first"));
+  enqueue_folder();
+  ASSERT_TRUE(comes([&] { return s3_.sprung() > 0; }));
+  first->end(SIGKILL);
+  const auto second = place_.start(worker("second"));
+  ASSERT_TRUE(comes([&] { return s3_.sprung() > 1; })) << "it waits for the same answer";
+  s3_.order({{"op", "release"}});
+  EXPECT_TRUE(is_whole());
+  EXPECT_EQ(second->end(SIGTERM), 0);
+}
+
+// Fault 4: the worker falls asleep when it was allowed to publish.
+TEST_F(FaultS3Folder, OfAWorkerThatSleptTooLongIsNoBook) {
+  TcpProxy proxy(server.socket());
+  proxy.hold_reply(passes_the_point_of_no_return());
+  Worker sleepy = worker("late");
+  sleepy.url = proxy.url();
+  const auto late = place_.start(sleepy);
+  enqueue_folder();
+  ASSERT_TRUE(comes([&] { return proxy.has_sprung(); }));
+  late->signal(SIGSTOP);
+  const auto heir = place_.start(worker("heir"));
+  ASSERT_TRUE(is_whole());
+  proxy.let_go();
+  late->signal(SIGCONT);
+  EXPECT_TRUE(comes([&] {
+    return has_logged("late", "the lease is gone, nothing was published by this run") ||
+           has_logged("late", "job book: abandoned, nothing was published");
+  }));
+  EXPECT_TRUE(is_whole()) << "once";
+  EXPECT_EQ(heir->end(SIGTERM), 0);
+}
+
 // Fault 25: 412.
 TEST_F(FaultS3, ABookThatAppearsInTheLastMomentIsKept) {
   const auto running = place_.start(worker("worker"));

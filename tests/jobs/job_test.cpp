@@ -88,6 +88,35 @@ TEST(Job, EveryFieldIsRead) {
   EXPECT_EQ(job.idempotency_key, "order-1");
 }
 
+TEST(Job, FilesCoverAndMetadataAreRead) {
+  const Job job = parse(R"({"input":"a.epub","output":"{author}/{series}/{title}/","split":"chapters",
+    "layout":"audiobookshelf","subtitles":"vtt","cover":"covers/a.png","metadata":{"subtitle":"A tale",
+    "narrator":"Anna","series":"Coast","series_index":1.5,"publisher":"Shore Press","year":1912,"description":"About.",
+    "genre":"Fiction","identifier":"x","isbn":"978-0-00-000000-2","asin":"B00ABCDEFG"}})");
+  EXPECT_EQ(job.output, "{author}/{series}/{title}");
+  EXPECT_EQ(job.files.split_chapters, true);
+  EXPECT_EQ(job.files.audiobookshelf, true);
+  EXPECT_EQ(job.files.subtitles, true);
+  EXPECT_EQ(job.cover, "covers/a.png");
+  EXPECT_EQ(job.metadata, (BookMetadata{.subtitle = "A tale",
+                                        .narrator = "Anna",
+                                        .series = "Coast",
+                                        .series_index = "1.5",
+                                        .publisher = "Shore Press",
+                                        .year = "1912",
+                                        .description = "About.",
+                                        .genre = "Fiction",
+                                        .identifier = "x",
+                                        .isbn = "978-0-00-000000-2",
+                                        .asin = "B00ABCDEFG"}));
+  const Job plain = parse(with(R"("split":"single","layout":"file","subtitles":"none")"));
+  EXPECT_EQ(plain.files.split_chapters, false);
+  EXPECT_EQ(plain.files.audiobookshelf, false);
+  EXPECT_EQ(plain.files.subtitles, false);
+  EXPECT_EQ(plain.output, "a.mp3");
+  EXPECT_EQ(parse(minimal).files.split_chapters, std::nullopt) << "the worker's default";
+}
+
 TEST(Job, AVoiceIsANameOrAClip) {
   const Job job = parse(with(R"("voice":{"clip":"clips/anna.wav"})"));
   EXPECT_EQ(job.voice_clip, "clips/anna.wav");
@@ -177,12 +206,27 @@ TEST(Job, EveryMistakeIsNamed) {
       {with(R"("format":{"sample_rate":44100,"bitrate_kbps":144})"),
        {"format.bitrate_kbps", "144", "44100 Hz", "128, 160"}},
       {with(R"("format":{"sample_rate":24000,"bitrate_kbps":192})"), {"format.bitrate_kbps", "192", "24000 Hz"}},
-      {with(R"("split":"chapters")"), {"split", "chapters", "single"}},
+      {with(R"("split":"pages")"), {"split", "pages", "\"single\", \"chapters\""}},
+      {with(R"("layout":"plex")"), {"layout", "plex", "audiobookshelf"}},
+      {with(R"("subtitles":"srt")"), {"subtitles", "srt", "vtt"}},
+      {with(R"("split":"chapters")"), {"output", "a.mp3", "`split`", "without extension"}},
+      {with(R"("layout":"audiobookshelf")"), {"output", "a.mp3", "the name of a file"}},
+      {with(R"("subtitles":"vtt")"), {"output", "a.mp3", "the name of a file"}},
+      {R"({"input":"a","output":"{auhtor}/b"})", {"output", "{auhtor}", "{author}"}},
+      {R"({"input":"a","output":"s3://{title}/b"})", {"output", "s3://{title}/b", "bucket"}},
       {with(R"("chapters":[])"), {"chapters", "expected a string"}},
       {with(R"("chapters":"3-1")"), {"chapters", "3-1", "ends before it begins"}},
       {with(R"("chapters":"all")"), {"chapters", "all", "1-3,7"}},
-      {with(R"("cover":"c.jpg")"), {"cover", "not support"}},
-      {with(R"("metadata":{})"), {"metadata", "not support"}},
+      {with(R"("cover":"../c.jpg")"), {"cover", "../c.jpg", ".."}},
+      {with(R"("cover":5)"), {"cover", "string", "5"}},
+      {with(R"("metadata":"x")"), {"metadata", "object", "x"}},
+      {with(R"("metadata":{"narator":"x"})"), {"metadata.narator", "unknown", "did you mean \"narrator\"?"}},
+      {with(R"("metadata":{"publisher":[]})"), {"metadata.publisher", "string", "[]"}},
+      {with(R"("metadata":{"year":"MCMX"})"), {"metadata.year", "MCMX", "four digits"}},
+      {with(R"("metadata":{"year":-5})"), {"metadata.year", "-5", "four digits"}},
+      {with(R"("metadata":{"series_index":"two"})"), {"metadata.series_index", "two", "a number"}},
+      {with(R"("metadata":{"isbn":"97800"})"), {"metadata.isbn", "97800", "13 digits"}},
+      {with(R"("metadata":{"asin":"b0"})"), {"metadata.asin", "b0", "ten capital"}},
       {with(R"("pauses":{"scene_ms":-1})"), {"pauses.scene_ms", "-1"}},
       {with(R"("max_attempts":0)"), {"max_attempts", "0", "[1, 100]"}},
       {with(R"("not_before":"tomorrow")"), {"not_before", "tomorrow", "Unix time"}},

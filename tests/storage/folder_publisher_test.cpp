@@ -40,9 +40,7 @@ protected:
     (void)publication->settle("version");
     return publication->commit("about " + std::to_string(files.size()), if_exists, still_mine);
   }
-  [[nodiscard]] bool is_alone() const {
-    return tests::list_names(folder_.path()) == std::vector<std::string>{"book"};
-  }
+  [[nodiscard]] bool is_alone() const { return tests::list_names(folder_.path()) == std::vector<std::string>{"book"}; }
 
   tests::ScratchFolder folder_;
   std::filesystem::path target_ = folder_ / "book";
@@ -239,7 +237,6 @@ TEST_F(FaultFolderPublisherTest, KilledBeforeTheRenameLeavesTheOldFolderAndTheNe
   EXPECT_EQ(content_of(target_), new_there_);
   EXPECT_TRUE(is_alone());
 }
-
 
 TEST_F(FaultFolderPublisherTest, AReaderSeesTheOldBookOrTheNewOneAndNothingBetween) {
   publish(old_, IfExists::fail);

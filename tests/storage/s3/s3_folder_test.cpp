@@ -44,7 +44,8 @@ protected:
     for (const auto& file : json.at("files")) {
       const auto name = file.at("name").get<std::string>();
       const std::size_t dot = name.rfind('.');
-      files[name.substr(0, dot - 9) + name.substr(dot)] = server_.content("books/out/book/" + s3::percent_encode_path(name));
+      files[name.substr(0, dot - 9) + name.substr(dot)] =
+          server_.content("books/out/book/" + s3::percent_encode_path(name));
     }
     return files;
   }
@@ -96,10 +97,10 @@ TEST_F(S3FolderTest, OfAReplacedBookNothingIsLeft) {
   publish(old_, IfExists::fail);
   server_.put("books", "out/book/notes.txt", "a listener's");
   server_.put("books", "out/book/1.12345678.mp3", "of a run that goes on");
-  server_.order({{"op", "put"}, {"bucket", "books"}, {"key", "out/book/1 + 2.12345679.mp3"}, {"data", "old"},
-                 {"age_s", 90'000}});
-  server_.order({{"op", "put"}, {"bucket", "books"}, {"key", "out/book/old notes.txt"}, {"data", "old"},
-                 {"age_s", 90'000}});
+  server_.order(
+      {{"op", "put"}, {"bucket", "books"}, {"key", "out/book/1 + 2.12345679.mp3"}, {"data", "old"}, {"age_s", 90'000}});
+  server_.order(
+      {{"op", "put"}, {"bucket", "books"}, {"key", "out/book/old notes.txt"}, {"data", "old"}, {"age_s", 90'000}});
   publish(new_, IfExists::replace);
   EXPECT_EQ(book(), new_);
   const auto left = keys();

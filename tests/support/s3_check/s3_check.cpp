@@ -74,6 +74,8 @@ public:
       promise(size + "nothing is published that is not ours any more", [&] { return lost(bytes); });
       promise(size + "of several publishers exactly one wins", [&] { return race(bytes); });
     }
+    promise("a folder: published, identical, exists, replaced, and nothing is left of the old one",
+            [&] { return folder(); });
     promise("no upload is left open", [&] { return client_->open_uploads(object("book.mp3"), {}).empty(); });
     promise("a missing object is a permanent error",
             [&] { return throws<PermanentError>([&] { (void)storage_->read_input("missing.txt", 10); }, "404"); });
@@ -165,6 +167,32 @@ private:
            storage_->read_input("book.mp3", bytes) == book &&
            publish("book.mp3", other, IfExists::replace) == PublishResult::published &&
            storage_->read_input("book.mp3", bytes) == other;
+  }
+
+  PublishResult publish_folder(const std::string& second, IfExists if_exists) {
+    const auto publication = storage_->open_folder("Büch + 1", "");
+    publication->add("01 - One.mp3").append(std::as_bytes(std::span(std::string_view("one"))));
+    publication->add("02 - Two & more.mp3").append(std::as_bytes(std::span(second)));
+    std::string description = R"({"files":[)";
+    for (const std::string& name : publication->settle(second)) {
+      description += (description.back() == '[' ? "" : ",") + (R"({"name":")" + name + R"("})");
+    }
+    publication->note_fingerprint("of " + second.substr(0, 5));
+    return publication->commit(description + "]}", if_exists, {});
+  }
+
+  bool folder() {
+    const std::string text = "second content";
+    const auto objects = [&] { return client_->list(object("Büch + 1/"), {}); };
+    const bool is_published = publish_folder("first content", IfExists::fail) == PublishResult::published &&
+                              publish_folder("first content", IfExists::fail) == PublishResult::identical &&
+                              publish_folder(text, IfExists::fail) == PublishResult::exists &&
+                              publish_folder(text, IfExists::replace) == PublishResult::published;
+    const auto left = objects();
+    for (const s3::ListedObject& one : left) {
+      client_->remove({root_.bucket, one.key}, {});
+    }
+    return is_published && left.size() == 3 && objects().empty();
   }
 
   bool lost(std::size_t bytes) {

@@ -1,0 +1,90 @@
+// Writes what is heard of a book into one audio file or one for each chapter, measures the whole, and remembers when
+// each utterance is heard. The same calls give the same bytes.
+//
+// One thread at a time per writer.
+#pragma once
+
+#include "daemon/book_description.h"
+#include "daemon/book_output.h"
+#include "daemon/subtitles.h"
+#include "storage/audiobook_writer.h"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace audiobookd::daemon {
+
+/// How the files of a book are arranged.
+struct BookShape {
+  bool split_chapters = false; ///< a file for each chapter
+  bool audiobookshelf = false; ///< with the cover beside them
+  bool subtitles = false;      ///< WebVTT beside each audio file
+
+  /// Whether there is more than one file.
+  [[nodiscard]] bool is_folder() const noexcept { return split_chapters || audiobookshelf || subtitles; }
+};
+
+struct BookWriting {
+  BookShape shape;
+  storage::AudioFormat format;
+  storage::LevelSettings levels;
+  storage::Tags tags; ///< of the book; files of chapters get those of their own besides
+  std::vector<std::string> chapter_titles;
+};
+
+/// All of what was written.
+struct WrittenBook {
+  double seconds = 0;
+  std::vector<storage::Chapter> chapters; ///< times from the beginning of the first file
+  storage::Levels levels;
+  double encode_seconds = 0; ///< CPU time
+  std::vector<BookFile> files;
+};
+
+class BookWriter {
+public:
+  /// @p output and @p pool outlive the writer. @throws as AudiobookWriter's constructor.
+  BookWriter(BookOutput& output, storage::WorkerPool& pool, BookWriting writing);
+
+  /// The next chapter starts here. @throws as AudiobookWriter::begin_chapter(), and what the output throws.
+  void begin_chapter();
+  /// Appends an utterance. @param text for the subtitles. @throws as AudiobookWriter::write().
+  void write(std::span<const float> samples, const std::string& text);
+  /// @throws as AudiobookWriter::pause().
+  void pause(double seconds);
+  /// Completes the files, the cover and subtitles included. Call once, last. @throws as AudiobookWriter::finish().
+  WrittenBook finish();
+
+  /// Of all files so far.
+  [[nodiscard]] std::uint64_t samples() const noexcept { return samples_; }
+
+private:
+  void begin_audio();
+  void end_audio();
+  void write_file(const std::string& name, std::string_view content);
+  [[nodiscard]] storage::AudiobookOptions options_of_file() const;
+  [[nodiscard]] std::string stem_of_file() const;
+  [[nodiscard]] std::string audio_name() const;
+  [[nodiscard]] double seconds(std::uint64_t samples) const noexcept;
+
+  BookOutput& output_;
+  storage::WorkerPool& pool_;
+  const BookWriting writing_;
+  std::size_t chapters_begun_ = 0;
+  std::optional<storage::AudiobookWriter> audio_; // the file that is written
+  storage::Tags tags_;                            // of this file
+  std::uint64_t file_start_ = 0;                  // of this file, in samples
+  std::vector<Cue> cues_;                         // of this file
+  std::uint64_t samples_ = 0;
+  WrittenBook written_;
+};
+
+/// "01 - Title": the name of a chapter's file, without extension. @param index from 0, of @p count; @p title may be
+/// empty.
+[[nodiscard]] std::string chapter_file_stem(std::size_t index, std::size_t count, const std::string& title);
+
+} // namespace audiobookd::daemon
