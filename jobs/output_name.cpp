@@ -115,7 +115,7 @@ std::string expand(std::string_view component, const OutputNames& names) {
 std::string safe_name(std::string_view text, std::size_t max_bytes) {
   std::string name;
   for_each_code_point(text, [&](UChar32 c, std::size_t, std::size_t end) {
-    const bool is_blank = u_isUWhiteSpace(c) || u_iscntrl(c);
+    const bool is_blank = u_isUWhiteSpace(c) || u_charType(c) == U_CONTROL_CHAR;
     const bool follows_blank = name.empty() || name.back() == ' ';
     if (is_blank) {
       name += follows_blank ? "" : " ";

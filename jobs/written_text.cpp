@@ -1,4 +1,4 @@
-// Words are aligned by the longest common subsequence, in windows that move along with the stretches.
+// Words are aligned by the fewest insertions and deletions, in windows that move along with the stretches.
 #include "jobs/written_text.h"
 
 #include "jobs/utf8.h"
@@ -14,6 +14,8 @@ namespace {
 
 /// Words of the next stretch that take part in finding out where one ends.
 constexpr std::size_t words_ahead = 24;
+/// How many written words without match are as bad as one that is said: at the end of a window some are to be expected.
+constexpr int spoken_cost = 2;
 /// Written words that are looked at: some more than are said, for what is left out when it is said.
 constexpr std::size_t spare_words = 48;
 
@@ -52,22 +54,26 @@ struct Match {
   std::size_t spoken = 0;
 };
 
-/// The longest common subsequence.
+/// With the fewest words of both between the matches; @p written may go on behind the last one.
 std::vector<Match> match(Words written, Words spoken) {
   const std::size_t columns = spoken.size() + 1;
-  std::vector<std::uint16_t> longest((written.size() + 1) * columns);
+  const auto is_match = [&](std::size_t w, std::size_t s) { return !written[w].empty() && written[w] == spoken[s]; };
+  std::vector<std::uint16_t> skipped((written.size() + 1) * columns); // from here on
+  for (std::size_t s = 0; s < spoken.size(); ++s) {
+    skipped[written.size() * columns + s] = static_cast<std::uint16_t>(spoken_cost * (spoken.size() - s));
+  }
   for (std::size_t w = written.size(); w-- > 0;) {
     for (std::size_t s = spoken.size(); s-- > 0;) {
-      const bool same = !written[w].empty() && written[w] == spoken[s];
-      longest[w * columns + s] = same ? static_cast<std::uint16_t>(longest[(w + 1) * columns + s + 1] + 1)
-                                      : std::max(longest[(w + 1) * columns + s], longest[w * columns + s + 1]);
+      const int least = std::min(skipped[(w + 1) * columns + s] + 1, skipped[w * columns + s + 1] + spoken_cost);
+      skipped[w * columns + s] =
+          is_match(w, s) ? skipped[(w + 1) * columns + s + 1] : static_cast<std::uint16_t>(least);
     }
   }
   std::vector<Match> matches;
   for (std::size_t w = 0, s = 0; w < written.size() && s < spoken.size();) {
-    if (!written[w].empty() && written[w] == spoken[s]) {
+    if (is_match(w, s)) {
       matches.push_back({w++, s++});
-    } else if (longest[(w + 1) * columns + s] >= longest[w * columns + s + 1]) {
+    } else if (skipped[(w + 1) * columns + s] + 1 <= skipped[w * columns + s + 1] + spoken_cost) {
       ++w;
     } else {
       ++s;
@@ -97,7 +103,10 @@ Estimate words_before(std::size_t boundary, Words written, Words spoken) {
   }
   const std::size_t said = after.spoken - before.spoken;
   const std::size_t left = after.written - before.written;
-  const std::size_t part = said == 0 ? left : (left * (boundary - before.spoken) + said / 2) / said;
+  if (said == 0) { // what is not said stays with what is before it
+    return {after.written, after.written, after.written};
+  }
+  const std::size_t part = (left * (boundary - before.spoken) + said / 2) / said;
   return {before.written, after.written, before.written + part};
 }
 
@@ -115,7 +124,7 @@ char punctuation_of(std::string_view text) {
 std::size_t refine(const Estimate& estimate, std::span<const std::string_view> words, char punctuation) {
   std::size_t best = estimate.likely;
   std::size_t distance = words.size() + 1;
-  for (std::size_t end = estimate.least + 1; punctuation != '\0' && end <= estimate.most; ++end) {
+  for (std::size_t end = std::max<std::size_t>(estimate.least, 1); punctuation != '\0' && end <= estimate.most; ++end) {
     const std::size_t away = end > estimate.likely ? end - estimate.likely : estimate.likely - end;
     if (away < distance && punctuation_of(words[end - 1]) == punctuation) {
       best = end;
