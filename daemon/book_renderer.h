@@ -100,9 +100,9 @@ struct BookReport {
   storage::Levels levels;         ///< of the whole, as it was encoded
   bool encoded_again = false;     ///< the gain of the voice was not that of the book
   GateReport gates;
-  std::string output;             ///< what was asked for, with what its placeholders stand for; whoever asked knows it
-  std::vector<BookFile> files;    ///< without the description of a folder
-  engine::EngineStats engine;     ///< what the engine did meanwhile, for this book and for others beside it
+  std::string output;          ///< what was asked for, with what its placeholders stand for; whoever asked knows it
+  std::vector<BookFile> files; ///< without the description of a folder
+  engine::EngineStats engine;  ///< what the engine did meanwhile, for this book and for others beside it
   std::vector<std::string> warnings;
 
   [[nodiscard]] double times_real_time() const noexcept { return wall_seconds > 0 ? audio_seconds / wall_seconds : 0; }

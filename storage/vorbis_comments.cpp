@@ -2,6 +2,7 @@
 
 #include "storage/tag_text.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -47,6 +48,13 @@ void fill(TagLib::FLAC::Picture& picture, const CoverPicture& cover) {
   picture.setData(TagLib::ByteVector(cover.bytes.data(), static_cast<unsigned int>(cover.bytes.size())));
 }
 
+/// @param track "2/12"
+void add_track(TagLib::Ogg::XiphComment& comment, const std::string& track) {
+  const std::size_t slash = std::min(track.find('/'), track.size());
+  add(comment, "TRACKNUMBER", track.substr(0, slash));
+  add(comment, "TRACKTOTAL", track.substr(std::min(slash + 1, track.size())));
+}
+
 } // namespace
 
 std::vector<std::byte> render_vorbis_comments(const Tags& tags, const std::vector<Chapter>& chapters, bool with_cover) {
@@ -54,6 +62,8 @@ std::vector<std::byte> render_vorbis_comments(const Tags& tags, const std::vecto
   add(comment, "TITLE", tags.title);
   add(comment, "ARTIST", tags.author);
   add(comment, "ALBUM", tags.album);
+  add(comment, "ALBUMARTIST", tags.album_artist);
+  add_track(comment, tags.track);
   add(comment, "COMPOSER", tags.narrator);
   add(comment, "GENRE", tags.genre);
   add(comment, "SERIES", tags.series);

@@ -132,6 +132,7 @@ TEST_P(AudioFileTest, ShowsTagsChaptersAndCoverToOtherPrograms) {
   tags.author = "Herman Melville";
   tags.album = "Moby-Dick";
   tags.narrator = "Ann";
+  tags.track = "2/12";
   tags.series = "Sea Stories";
   tags.year = "1851";
   tags.disclosure = synthetic_narration("chatterbox-english", "Ann");
@@ -150,8 +151,8 @@ TEST_P(AudioFileTest, ShowsTagsChaptersAndCoverToOtherPrograms) {
   const std::string seen = tests::ffprobe(file);
   for (const std::string part :
        {R"("Moby-Dick; или Белый кит")", R"("Herman Melville")", R"("Ann")", R"("Sea Stories")", R"("1851")",
-        "The narration is synthetic speech", R"("Loomings")", R"("The Carpet-Bag")", R"("start_time": "2.000000")",
-        R"("codec_name": "png")", R"("width": 64)", R"("attached_pic": 1)"}) {
+        "The narration is synthetic speech", R"("track": "2)", R"("Loomings")", R"("The Carpet-Bag")",
+        R"("start_time": "2.000000")", R"("codec_name": "png")", R"("width": 64)", R"("attached_pic": 1)"}) {
     EXPECT_NE(seen.find(part), std::string::npos) << part << " is missing in " << seen;
   }
   tests::output_of("ffmpeg -v error -i '" + file.string() + "' -map 0:v -c copy '" + (folder_ / "back.png").string() +
