@@ -63,6 +63,17 @@ TEST_F(ConfigFile, ANameOfItsOwnReplacesThatOfThePublishedModel) {
   EXPECT_CONTAINS(error_with("name", 7), "name: expected a string, found 7");
 }
 
+TEST_F(ConfigFile, AlignmentHeadsAreNamedByLayerAndHead) {
+  EXPECT_TRUE(Config::load(tests::data_dir() / "checkpoints/tiny-english").t3.alignment_heads.empty());
+  EXPECT_EQ(error_with("t3_alignment_heads", {{1, 0}, {0, 3}}), "");
+  const Config config = Config::load(dir_.path());
+  EXPECT_EQ(config.t3.alignment_heads, (std::vector<std::array<int, 2>>{{1, 0}, {0, 3}}));
+  EXPECT_EQ(nlohmann::json::parse(config.to_json()).at("t3_alignment_heads").dump(), "[[1,0],[0,3]]");
+  EXPECT_CONTAINS(error_with("t3_alignment_heads", {5, 2}), "t3_alignment_heads: expected pairs of layer and head");
+  EXPECT_CONTAINS(error_with("t3_alignment_heads", nlohmann::json::array({nlohmann::json::array({99, 0})})),
+                  "t3_alignment_heads: [99,0] does not exist: the model has");
+}
+
 TEST_F(ConfigFile, KeysThatBeginWithAnUnderscoreAreComments) { EXPECT_EQ(error_with("_note", "made by hand"), ""); }
 
 TEST_F(ConfigFile, NamesFileAndFieldOfEveryMistake) {
