@@ -247,7 +247,8 @@ void UtterancePool::listen(Arrival arrival) {
       }
     }
   }
-  lanes_.push(arrival.place.piece, [this, arrival = std::move(arrival)] { settle(arrival); });
+  const std::size_t lane = piece;
+  lanes_.push(lane, [this, arrival = std::move(arrival)] { settle(arrival); });
 }
 
 /// On a thread of the store: what becomes of a waveform.
