@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t extension_bytes = 5; // the longest
 constexpr std::size_t fewest_digits = 2;
 
-std::string or_else(std::string text, const std::string& fallback) { return text.empty() ? fallback : text; }
+std::string or_else(const std::string& text, const std::string& fallback) { return text.empty() ? fallback : text; }
 
 } // namespace
 
