@@ -28,7 +28,8 @@ fs::path Workplace::configure(const Worker& worker, const std::string& engine_se
                          "chunk_store = '{}'\nchunk_store_gib = 1\nvoices = 'voices'\n[s3]\n{}\n[engine]\n{}\n{}\n"
                          "[queue]\nmax_jobs = {}\nshort_jobs = {}\ndrain_seconds = {}\nperiod_scale = {}\n"
                          "[audio]\nbitrate_kbps = 32\nquality = 9\nencoder_threads = 1\n"
-                         "loudness.enabled = {}\npauses = {{ sentence_s = 0, paragraph_s = {} }}\n",
+                         "loudness.enabled = {}\npauses = {{ sentence_s = 0, paragraph_s = {} }}\n"
+                         "[gates]\nenabled = false\n",
                          first_of(worker.url, url_), first_of(worker.inputs, "in"), first_of(worker.outputs, "out"),
                          first_of(worker.chunks, worker.name), worker.s3_section, engine_section, worker.engine_section,
                          worker.max_jobs, worker.short_jobs, worker.drain_seconds,

@@ -212,6 +212,8 @@ std::unique_ptr<Engine> Engine::load(const EngineOptions& options) {
 }
 
 int Engine::num_gpus() noexcept { return 0; }
+
+std::vector<AttentionHead> Engine::known_alignment_heads(const std::filesystem::path&) { return {}; }
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() = default;
 void Engine::run(WorkSource& source, Sink& sink, std::stop_token stop) { impl_->run(source, sink, stop); }
