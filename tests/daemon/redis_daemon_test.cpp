@@ -219,7 +219,7 @@ TEST_F(RedisDaemon, ProgressAndSummaryAreInTheRecordAndInTheLog) {
   }
   EXPECT_EQ(daemon->end(SIGTERM), 0);
   EXPECT_TRUE(has_logged(" s left\n")) << testing::read_file(log_);
-  EXPECT_TRUE(has_logged("job tale: done {\"words\":")) << testing::read_file(log_);
+  EXPECT_TRUE(has_logged("job tale: done {\"output\":")) << testing::read_file(log_);
 }
 
 TEST_F(RedisDaemon, AHangUpSignalReadsTheConfigurationAgainAndAWrongOneChangesNothing) {
