@@ -14,6 +14,7 @@
 #include <utility>
 
 #ifdef AUDIOBOOKD_WITH_CUDA
+#include <ATen/core/CachingHostAllocator.h>
 #include <ATen/cuda/CUDAContext.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
@@ -147,8 +148,50 @@ bool is_hopper([[maybe_unused]] at::Device device) {
 #endif
 }
 
+#ifdef AUDIOBOOKD_WITH_CUDA
+namespace {
+
+/// A block of PyTorch's allocator for page-locked memory, which keeps it until copies that were begun are over. To know
+/// that it records an event when the block is let go, and throws where the device has failed.
+class PageLockedBlock {
+public:
+  explicit PageLockedBlock(std::size_t bytes) : memory_(at::getHostAllocator(at::kCUDA)->allocate(bytes)) {}
+  ~PageLockedBlock() {
+    const c10::DeleterFnPtr let_go = memory_.get_deleter();
+    void* const block = memory_.release_context();
+    try {
+      let_go(block);
+    } catch (const c10::Error&) { // never used again: what made it useful is gone
+    }
+  }
+  PageLockedBlock(const PageLockedBlock&) = delete;
+  PageLockedBlock& operator=(const PageLockedBlock&) = delete;
+
+  [[nodiscard]] void* data() const noexcept { return memory_.get(); }
+
+private:
+  c10::DataPtr memory_;
+};
+
+} // namespace
+#endif
+
+at::Tensor host_tensor(at::IntArrayRef sizes, at::ScalarType dtype, [[maybe_unused]] at::Device device) {
+#ifdef AUDIOBOOKD_WITH_CUDA
+  if (device.is_cuda()) {
+    const auto count = static_cast<std::size_t>(c10::multiply_integers(sizes));
+    const auto block = std::make_shared<PageLockedBlock>(count * c10::elementSize(dtype));
+    return at::from_blob(block->data(), sizes, [block](void*) {}, at::TensorOptions(dtype));
+  }
+#endif
+  return at::empty(sizes, dtype);
+}
+
 at::Tensor upload(const at::Tensor& host, at::Device device) {
-  return device.is_cpu() ? host : host.pin_memory().to(device, /*non_blocking=*/true);
+  if (device.is_cpu()) {
+    return host;
+  }
+  return host_tensor(host.sizes(), host.scalar_type(), device).copy_(host).to(device, /*non_blocking=*/true);
 }
 
 #ifdef AUDIOBOOKD_WITH_CUDA

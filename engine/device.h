@@ -40,6 +40,10 @@ bool computes_bf16(at::Device device);
 /// Whether @p device is a GPU with Hopper's instructions (sm_90a), which no later generation has.
 bool is_hopper(at::Device device);
 
+/// Uninitialised memory of the host for copies from and to @p device that nobody waits for: page-locked for a GPU. It
+/// can be let go at any time, also after the device has failed, when PyTorch's own ends the process.
+at::Tensor host_tensor(at::IntArrayRef sizes, at::ScalarType dtype, at::Device device);
+
 /// A copy of @p host on @p device that does not wait for what the device still has to do: work given to the current
 /// stream from now on finds it there. On the CPU @p host itself.
 at::Tensor upload(const at::Tensor& host, at::Device device);

@@ -4,10 +4,28 @@
 #include "engine/models/chatterbox/config.h"
 #include "engine/models/chatterbox/text_norm.h"
 
+#include <c10/util/Exception.h>
+#include <stdexcept>
+
 namespace audiobookd::engine {
 
+namespace {
+
+/// Of PyTorch's errors only the first line is for people; advice for its developers and a stack trace follow.
+template <typename Call>
+auto with_short_errors(Call call) {
+  try {
+    return call();
+  } catch (const c10::Error& error) {
+    const std::string message = error.what_without_backtrace();
+    throw std::runtime_error(message.substr(0, message.find('\n')));
+  }
+}
+
+} // namespace
+
 std::unique_ptr<Engine> Engine::load(const EngineOptions& options) {
-  return std::unique_ptr<Engine>(new Engine(std::make_unique<Impl>(options)));
+  return with_short_errors([&] { return std::unique_ptr<Engine>(new Engine(std::make_unique<Impl>(options))); });
 }
 
 int Engine::num_gpus() noexcept { return engine::num_gpus(); }
@@ -23,7 +41,9 @@ std::vector<AttentionHead> Engine::known_alignment_heads(const std::filesystem::
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() = default;
 
-void Engine::run(WorkSource& source, Sink& sink, std::stop_token stop) { impl_->run(source, sink, stop); }
+void Engine::run(WorkSource& source, Sink& sink, std::stop_token stop) {
+  with_short_errors([&] { impl_->run(source, sink, stop); });
+}
 void Engine::notify() noexcept { impl_->notify(); }
 void Engine::cancel(UtteranceId id) noexcept { impl_->cancel(id); }
 const EngineInfo& Engine::info() const noexcept { return impl_->info(); }

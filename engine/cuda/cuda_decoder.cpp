@@ -2,6 +2,7 @@
 
 #include "engine/cuda/cuda_t3.h"
 #include "engine/cuda/sampler_kernel.h"
+#include "engine/device.h"
 
 #include <ATen/ATen.h>
 #include <ATen/cuda/CUDAContext.h>
@@ -219,10 +220,9 @@ private:
     shared_ = at::zeros({2 * places}, ints);
     batch_ = at::empty({4, CudaT3::bucket(2LL * max_batch)}, ints);
     for (Report& report : reports_) {
-      const auto pinned = at::TensorOptions(at::kInt).pinned_memory(true);
-      report.active = at::zeros({places}, pinned);
-      report.drawn = at::zeros({places}, pinned);
-      report.history = at::zeros({places, longest_history}, pinned);
+      report.active = make_report_of(state_.active);
+      report.drawn = make_report_of(state_.drawn);
+      report.history = make_report_of(state_.history);
     }
   }
 
@@ -239,8 +239,13 @@ private:
     state_.attended = watch_.attended;
     state_.attended_history = at::zeros({places, longest_history, count}, state_.active.options().dtype(at::kShort));
     for (Report& report : reports_) {
-      report.attended = at::zeros(state_.attended_history.sizes(), at::TensorOptions(at::kShort).pinned_memory(true));
+      report.attended = make_report_of(state_.attended_history);
     }
+  }
+
+  /// Where copies of @p state go.
+  static at::Tensor make_report_of(const at::Tensor& state) {
+    return host_tensor(state.sizes(), state.scalar_type(), state.device()).zero_();
   }
 
   [[nodiscard]] int no_place() const { return static_cast<int>(places_.size()); }

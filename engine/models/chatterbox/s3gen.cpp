@@ -147,7 +147,7 @@ std::vector<at::Tensor> start_copy_to_host(const std::vector<at::Tensor>& waves)
     return waves;
   }
   const at::Tensor together = at::cat(waves);
-  const at::Tensor host = at::empty(together.sizes(), at::TensorOptions(at::kFloat).pinned_memory(true));
+  const at::Tensor host = host_tensor(together.sizes(), at::kFloat, together.device());
   host.copy_(together, /*non_blocking=*/true);
   std::vector<at::Tensor> parts;
   std::int64_t start = 0;
