@@ -138,7 +138,9 @@ private:
     text += "\nsynthesis_batch = " + std::to_string(options_.synthesis_batch);
     text += "\ngpu_memory_fraction = " + std::to_string(options_.memory_fraction);
     text += "\ncpu_threads = " + std::to_string(options_.threads);
-    text += "\n[queue]\nmax_jobs = " + std::to_string(options_.books) + "\n";
+    text += "\n[queue]\nmax_jobs = " + std::to_string(options_.books);
+    text += "\n[gates]\nmax_retries = 0\nenabled = "; // how much is rendered again is the model's affair, not ours
+    text += options_.no_gates ? "false\n" : "true\n";
     return text;
   }
 

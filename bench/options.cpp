@@ -31,6 +31,7 @@ const char* const usage =
     "  --interactive N            book: short requests meanwhile, one after the other, at most N; how soon they are "
     "heard\n"
     "  --jobs N                   queue: jobs of one page in a burst; default 1000\n"
+    "  --no-gates                 book: utterances are not judged; without it they are, but never rendered again\n"
     "  --cold                     book: the daemon's start and load count too\n"
     "  --shares                   where the GPU's time goes, by class of kernel and by name\n"
     "  --profile FILE             a trace (Chrome JSON) that https://ui.perfetto.dev opens\n"
@@ -83,11 +84,9 @@ Options parse_options(int argc, char** argv) {
   Options options;
   options.benchmark = argv[1];
   options.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  const std::map<std::string, bool*> switches = {{"--shares", &options.shares},
-                                                 {"--cold", &options.cold},
-                                                 {"--free-gemm", &options.free_gemm},
-                                                 {"--kv-fp8", &options.kv_fp8},
-                                                 {"--cfm-fp8", &options.cfm_fp8}};
+  const std::map<std::string, bool*> switches = {{"--shares", &options.shares},     {"--cold", &options.cold},
+                                                 {"--no-gates", &options.no_gates}, {"--free-gemm", &options.free_gemm},
+                                                 {"--kv-fp8", &options.kv_fp8},     {"--cfm-fp8", &options.cfm_fp8}};
   const std::map<std::string, std::string*> strings = {{"--device", &options.device}, {"--dtype", &options.dtype}};
   const std::map<std::string, std::filesystem::path*> paths = {{"--checkpoint", &options.checkpoint},
                                                                {"--profile", &options.profile}};
@@ -146,6 +145,9 @@ engine::EngineOptions engine_options(const Options& options) {
   result.synthesis_batch = options.synthesis_batch;
   result.gpu_memory_fraction = options.memory_fraction;
   result.cpu_threads = options.threads;
+  if (!options.no_gates && !options.checkpoint.empty()) {
+    result.alignment_heads = engine::Engine::known_alignment_heads(options.checkpoint); // as the daemon does
+  }
   return result;
 }
 

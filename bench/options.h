@@ -29,6 +29,7 @@ struct Options {
   int books = 1;                 ///< the workload of `book` is divided among so many jobs
   int jobs = 1000;               ///< `queue`: of a burst
   int interactive = 0;           ///< short requests that `book` sends while the books run
+  bool no_gates = false;         ///< `book` does not judge utterances
   bool cold = false;             ///< `book` counts the daemon's start and load too
   bool shares = false;           ///< print where a profiled run spends the GPU's time
   std::filesystem::path profile; ///< where its trace goes; empty: nowhere
