@@ -82,25 +82,40 @@ std::vector<float> decimate(std::span<const float> samples, std::size_t factor) 
   return result;
 }
 
-/// Normalised autocorrelation of @p window at @p lag.
-double correlation(std::span<const float> window, std::size_t lag) {
-  double product = 0, here = 0, later = 0;
-  for (std::size_t i = 0; i + lag < window.size(); ++i) {
-    product += static_cast<double>(window[i]) * window[i + lag];
-    here += static_cast<double>(window[i]) * window[i];
-    later += static_cast<double>(window[i + lag]) * window[i + lag];
+/// Normalised autocorrelation of a window.
+class Autocorrelation {
+public:
+  explicit Autocorrelation(std::span<const float> window) : window_(window) {
+    energy_.reserve(window.size() + 1);
+    for (const float sample : window) {
+      energy_.push_back(energy_.back() + static_cast<double>(sample) * sample);
+    }
   }
-  return product / std::max(std::sqrt(here * later), 1e-12);
-}
+  [[nodiscard]] double at(std::size_t lag) const {
+    const std::size_t count = window_.size() - lag;
+    float product = 0;
+#pragma omp simd reduction(+ : product)
+    for (std::size_t i = 0; i < count; ++i) {
+      product += window_[i] * window_[i + lag];
+    }
+    const double energies = energy_[count] * (energy_.back() - energy_[lag]);
+    return product / std::max(std::sqrt(energies), 1e-12);
+  }
+
+private:
+  const std::span<const float> window_;
+  std::vector<double> energy_{0.0}; // of so many samples from the beginning
+};
 
 /// Whether @p window is like itself a period of a voice later, and less so in between: low rumble is always like
 /// itself.
 bool has_pitch(std::span<const float> window, double rate) {
   const auto shortest = static_cast<std::size_t>(rate / highest_pitch_hz);
   const auto longest = std::min(static_cast<std::size_t>(rate / lowest_pitch_hz), window.size() / 2);
+  const Autocorrelation autocorrelation(window);
   double least = 1;
   for (std::size_t lag = shortest / 2; lag <= longest; ++lag) {
-    const double like = correlation(window, lag);
+    const double like = autocorrelation.at(lag);
     least = std::min(least, like);
     if (lag >= shortest && like > voiced_correlation && like > least + voiced_contrast) {
       return true;
