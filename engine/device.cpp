@@ -181,7 +181,8 @@ at::Tensor host_tensor(at::IntArrayRef sizes, at::ScalarType dtype, [[maybe_unus
   if (device.is_cuda()) {
     const auto count = static_cast<std::size_t>(c10::multiply_integers(sizes));
     const auto block = std::make_shared<PageLockedBlock>(count * c10::elementSize(dtype));
-    return at::from_blob(block->data(), sizes, [block](void*) {}, at::TensorOptions(dtype));
+    return at::from_blob(
+        block->data(), sizes, [block](void*) {}, at::TensorOptions(dtype));
   }
 #endif
   return at::empty(sizes, dtype);
