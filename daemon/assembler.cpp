@@ -52,20 +52,29 @@ std::size_t assemble(const Book& book, PieceReader& reader, BookWriter& writer, 
                      const std::stop_token& stop) {
   std::size_t at_limit = 0;
   std::size_t chapters_begun = 0;
-  for (const PlannedUtterance& utterance : book.utterances) {
+  std::size_t first = 0;   // of its chapter
+  std::size_t counted = 0; // a chapter that is written again is not counted again
+  for (std::size_t i = 0; i < book.utterances.size();) {
+    const PlannedUtterance& utterance = book.utterances[i];
     StoredPiece piece = reader.read(utterance.piece, stop);
     if (&utterance == &book.utterances.front()) {
       progress.set_first_audio();
     }
-    at_limit += piece.hit_token_limit ? 1 : 0;
     while (chapters_begun <= utterance.chapter) {
       writer.begin_chapter();
       ++chapters_begun;
+      first = i;
     }
     writer.write(trim_edges(piece.samples, sample_rate), utterance.written);
     writer.pause(utterance.pause_s);
-    progress.add_written(book.pieces[utterance.piece].predicted_tokens,
-                         static_cast<double>(writer.samples()) / sample_rate);
+    if (i >= counted) {
+      at_limit += piece.hit_token_limit ? 1 : 0;
+      progress.add_written(book.pieces[utterance.piece].predicted_tokens,
+                           static_cast<double>(writer.samples()) / sample_rate);
+      counted = i + 1;
+    }
+    const bool ends_chapter = i + 1 == book.utterances.size() || book.utterances[i + 1].chapter != utterance.chapter;
+    i = ends_chapter && writer.wants_chapter_again() ? first : i + 1;
   }
   return at_limit;
 }

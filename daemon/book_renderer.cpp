@@ -1,6 +1,8 @@
 // The steps from document to audiobook file.
 #include "daemon/book_renderer.h"
 
+#include "daemon/acx_document.h"
+#include "daemon/acx_levels.h"
 #include "daemon/assembler.h"
 #include "daemon/errors.h"
 #include "daemon/voice_level.h"
@@ -100,6 +102,39 @@ BookDescription describe(const BookRequest& request, const storage::Tags& tags, 
           .files = written.files};
 }
 
+std::string joined_by_and(const std::string& names) {
+  std::string joined;
+  for (const std::string& name : split_names(names)) {
+    joined += (joined.empty() ? "" : " and ") + name;
+  }
+  return joined;
+}
+
+jobs::CreditNames credit_names(const BookRequest& request) {
+  const jobs::Document& document = request.document;
+  const std::string& narrator = request.metadata.narrator;
+  return {.title = title_of(request),
+          .subtitle = request.metadata.subtitle,
+          .author = joined_by_and(author_of(request)),
+          .narrator = narrator.empty() ? "a synthetic voice" : narrator + ", a synthetic voice",
+          .series = document.series,
+          .series_index = document.series_index,
+          .publisher = document.publisher,
+          .year = document.year};
+}
+
+/// What is read.
+jobs::Document document_of(const BookRequest& request, const Renderer& renderer) {
+  if (!request.acx) {
+    return request.document;
+  }
+  const auto length_of = [&](const std::string& text) {
+    return static_cast<double>(renderer.predict_tokens(text)) / renderer.info().tokens_per_second;
+  };
+  return with_credits(in_parts(request.document, length_of, request.options.pauses), *request.acx,
+                      credit_names(request));
+}
+
 std::vector<std::string> collect_warnings(const Book& book, std::size_t utterances_at_limit, std::size_t corrupt_chunks,
                                           const engine::EngineInfo& info) {
   std::vector<std::string> warnings = book.warnings;
@@ -131,11 +166,17 @@ struct Written {
   bool again = false;
 };
 
+std::optional<AcxWriting> acx_writing(const BookRequest& request) {
+  return request.acx ? std::optional(AcxWriting{AcxAims::head_s, acx_tail_s(request.options.pauses.chapter_s)})
+                     : std::nullopt;
+}
+
 Written write_once(const Making& with, const storage::LevelSettings& levels, BookProgress& progress) {
   const engine::EngineInfo& info = with.studio.renderer.info();
   const BookRequest& request = with.request;
   BookWriter writer(with.output, with.studio.encoders,
-                    {request.shape, request.format, levels, make_tags(request, info), with.book.chapter_titles});
+                    {request.shape, request.format, levels, make_tags(request, info), with.book.chapter_titles,
+                     acx_writing(request)});
   Written written;
   written.gain_db = levels.gain_db;
   written.utterances_at_limit = assemble(with.book, with.reader, writer, info.sample_rate, progress, with.stop);
@@ -143,9 +184,21 @@ Written write_once(const Making& with, const storage::LevelSettings& levels, Boo
   return written;
 }
 
+/// With preset acx: each file is measured by itself, and written again by itself if need be.
+Written write_acx(const Making& with, BookProgress& progress) {
+  const double rms_dbfs = voice_levels(with.studio, with.request.options, with.stop).rms_dbfs();
+  Written written = write_once(with, acx_levels(rms_dbfs), progress);
+  written.again =
+      std::ranges::any_of(written.book.acx.value().files, [](const AcxFile& file) { return file.encodings > 1; });
+  return written;
+}
+
 /// As the voice is levelled; and once more if the book turns out to be another.
 Written write_leveled(const Making& with, const std::string& book_id, BookProgress& progress) {
   const auto& target = with.request.loudness;
+  if (with.request.acx) {
+    return write_acx(with, progress);
+  }
   if (!target) {
     return write_once(with, {}, progress);
   }
@@ -276,6 +329,9 @@ std::string BookReport::to_json() const {
                                    {"synthetic", synthetic},
                                    {"warnings", warnings}};
   result.update(audiobookd::daemon::to_json(gates));
+  if (acx) {
+    result["acx"] = audiobookd::daemon::to_json(*acx);
+  }
   return result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
@@ -283,7 +339,8 @@ BookReport render_book(const Studio& studio, const BookRequest& request, ChunkCl
                        const std::shared_ptr<BookProgress>& progress, std::stop_token stop) {
   const engine::EngineStats stats_before = studio.renderer.stats();
   const engine::EngineInfo& info = studio.renderer.info();
-  const auto book = std::make_shared<const Book>(plan_book(request.document, request.options, studio.renderer));
+  const auto book =
+      std::make_shared<const Book>(plan_book(document_of(request, studio.renderer), request.options, studio.renderer));
   claim.take(*book, info, stop, studio.pool.most_takes());
   progress->plan(*book);
   const std::unique_ptr<BookTicket> ticket = studio.pool.open(book, request.priority, progress);
@@ -308,12 +365,16 @@ BookReport render_book(const Studio& studio, const BookRequest& request, ChunkCl
   report.gain_db = written.gain_db;
   report.levels = written.book.levels;
   report.encoded_again = written.again;
+  report.acx = written.book.acx;
   report.gates = gate_report(*book, reader.notes());
   report.gates.unheard = ticket->unheard();
   log_gates(report.gates, claim.book_id());
   report.files = std::move(description.files);
   report.engine = difference(studio.renderer.stats(), stats_before);
   report.warnings = collect_warnings(*book, written.utterances_at_limit, reader.corrupt_chunks(), info);
+  for (const std::string& failure : report.acx ? report.acx->failures() : std::vector<std::string>()) {
+    report.warnings.push_back("ACX: " + failure);
+  }
   report.wall_seconds = seconds_between(progress->begun(), finished);
   report.plan_seconds = seconds_between(progress->begun(), planned);
   report.first_audio_seconds =

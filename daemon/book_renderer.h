@@ -4,6 +4,7 @@
 // render_book() blocks and belongs to the thread of one book; any number of books may run beside each other.
 #pragma once
 
+#include "daemon/acx.h"
 #include "daemon/book.h"
 #include "daemon/book_progress.h"
 #include "daemon/book_writer.h"
@@ -76,8 +77,9 @@ struct BookRequest {
   std::string author;                     ///< overrides the document's
   std::string fallback_title;             ///< for example the name of the file
   BookShape shape;
-  jobs::BookMetadata metadata; ///< besides what is in the document already (jobs::apply())
-  int priority = 0;            ///< smaller is served first
+  jobs::BookMetadata metadata;        ///< besides what is in the document already (jobs::apply())
+  std::optional<AcxCredits> acx = {}; ///< preset acx: with acx_format(), split_chapters, and levels of its own
+  int priority = 0;                   ///< smaller is served first
 };
 
 /// For people and scripts.
@@ -98,7 +100,8 @@ struct BookReport {
   double encode_seconds = 0;      ///< CPU time of the threads that encode
   double gain_db = 0;             ///< that was applied
   storage::Levels levels;         ///< of the whole, as it was encoded
-  bool encoded_again = false;     ///< the gain of the voice was not that of the book
+  bool encoded_again = false;     ///< the gain of the voice was not that of the book; with preset acx: of a file
+  std::optional<AcxReport> acx;   ///< of preset acx
   GateReport gates;
   std::string output;          ///< what was asked for, with what its placeholders stand for; whoever asked knows it
   std::vector<BookFile> files; ///< without the description of a folder

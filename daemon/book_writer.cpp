@@ -1,6 +1,9 @@
 // See book_writer.h.
 #include "daemon/book_writer.h"
 
+#include "daemon/acx.h"
+#include "daemon/acx_levels.h"
+#include "daemon/sound_measures.h"
 #include "jobs/output_name.h"
 
 #include <algorithm>
@@ -46,30 +49,96 @@ std::string BookWriter::audio_name() const {
 }
 
 storage::AudiobookOptions BookWriter::options_of_file() const {
-  storage::AudiobookOptions options{writing_.format, writing_.levels, writing_.tags, writing_.chapter_titles};
+  storage::AudiobookOptions options{writing_.format, levels_, writing_.tags, writing_.chapter_titles};
   if (writing_.shape.split_chapters) {
     options.tags.title = writing_.chapter_titles[chapters_begun_ - 1];
     options.tags.album_artist = writing_.tags.author;
     options.tags.track = fmt::format("{}/{}", chapters_begun_, writing_.chapter_titles.size());
     options.chapter_titles.clear();
   }
+  if (writing_.acx) {
+    options.room_tone = {.level_dbfs = AcxAims::room_tone_dbfs, .seed = chapters_begun_};
+    options.measures_decoded = true;
+  }
   return options;
 }
 
 void BookWriter::begin_audio() {
+  file_start_ = samples_;
+  levels_ = writing_.levels;
+  encodings_ = 0;
+  sink_ = &output_.begin_file(audio_name());
+  open_audio();
+}
+
+/// In the file that has begun, which is empty.
+void BookWriter::open_audio() {
   storage::AudiobookOptions options = options_of_file();
   tags_ = options.tags;
-  file_start_ = samples_;
+  samples_ = file_start_;
   cues_.clear();
-  audio_.emplace(output_.begin_file(audio_name()), pool_, std::move(options));
+  spans_.clear();
+  clipped_samples_ = 0;
+  pause_s_ = 0;
+  ++encodings_;
+  audio_.emplace(*sink_, pool_, std::move(options));
+  if (writing_.acx) {
+    samples_ += audio_->pause(writing_.acx->head_s);
+  }
+}
+
+storage::AudiobookSummary BookWriter::close_audio() {
+  if (writing_.acx) {
+    samples_ += audio_->pause(writing_.acx->tail_s);
+  }
+  storage::AudiobookSummary summary = audio_->finish(tags_);
+  audio_.reset();
+  written_.encode_seconds += summary.encode_seconds;
+  return summary;
 }
 
 void BookWriter::end_audio() {
+  if (audio_) {
+    keep(close_audio());
+  }
+}
+
+bool BookWriter::wants_chapter_again() {
+  if (!writing_.acx) {
+    return false;
+  }
+  const storage::AudiobookSummary summary = close_audio();
+  const auto better = encodings_ < most_acx_encodings ? acx_correction(levels_, summary.decoded.value()) : std::nullopt;
+  if (!better) {
+    keep(summary);
+    return false;
+  }
+  levels_ = *better;
+  sink_->clear();
+  open_audio();
+  return true;
+}
+
+void BookWriter::keep_measures(const storage::AudiobookSummary& summary) {
+  double spoken_s = 0;
+  for (const AcxSpan& span : spans_) {
+    spoken_s += span.end_s - span.begin_s;
+  }
+  const double spoken_samples = std::max(1.0, spoken_s * storage::source_rate(writing_.format));
+  const AcxHearing hearing{summary.decoded.value(), spans_, clipped_samples_ / spoken_samples};
+  if (!written_.acx) {
+    written_.acx.emplace();
+  }
+  written_.acx->files.push_back({audio_name(), levels_.gain_db, encodings_, measure_acx(hearing)});
+}
+
+/// Puts the file that is complete among those that were written.
+void BookWriter::keep(const storage::AudiobookSummary& summary) {
   const std::string stem = stem_of_file();
-  const storage::AudiobookSummary summary = audio_->finish(tags_);
-  audio_.reset();
+  if (writing_.acx) {
+    keep_measures(summary);
+  }
   written_.levels.add(summary.levels);
-  written_.encode_seconds += summary.encode_seconds;
   written_.files.push_back({audio_name(), summary.seconds, summary.bytes});
   if (writing_.shape.split_chapters) {
     const auto ms = [&](std::uint64_t samples) {
@@ -89,14 +158,18 @@ void BookWriter::write_file(const std::string& name, std::string_view content) {
   written_.files.push_back({name, 0, content.size()});
 }
 
+void BookWriter::write_acx_report() {
+  const AcxReport& report = written_.acx.value();
+  write_file("acx-report.txt", to_text(report, writing_.tags.title));
+  write_file("acx-report.json", to_json_file(report, writing_.tags.title));
+}
+
 void BookWriter::begin_chapter() {
   if (!writing_.shape.split_chapters) {
     audio_->begin_chapter();
     return;
   }
-  if (audio_) {
-    end_audio();
-  }
+  end_audio();
   if (chapters_begun_ == writing_.chapter_titles.size()) {
     throw std::logic_error("begin_chapter: all " + std::to_string(chapters_begun_) + " chapters have begun");
   }
@@ -105,15 +178,26 @@ void BookWriter::begin_chapter() {
 }
 
 void BookWriter::write(std::span<const float> samples, const std::string& text) {
+  samples_ += audio_->pause(std::exchange(pause_s_, 0));
   const double begin = seconds(samples_ - file_start_);
   audio_->write(samples);
   samples_ += samples.size();
+  if (writing_.acx) {
+    spans_.push_back({begin, seconds(samples_ - file_start_)});
+    clipped_samples_ += clipped_share(samples) * static_cast<double>(samples.size());
+  }
   if (writing_.shape.subtitles && !text.empty()) {
     cues_.push_back({begin, seconds(samples_ - file_start_), text});
   }
 }
 
-void BookWriter::pause(double pause_s) { samples_ += audio_->pause(pause_s); }
+void BookWriter::pause(double pause_s) {
+  if (writing_.acx) {
+    pause_s_ += pause_s; // the last one of a file is not written
+    return;
+  }
+  samples_ += audio_->pause(pause_s);
+}
 
 double BookWriter::seconds(std::uint64_t samples) const noexcept {
   return static_cast<double>(samples) / storage::source_rate(writing_.format);
@@ -128,6 +212,9 @@ WrittenBook BookWriter::finish() {
   const auto& cover = writing_.tags.cover;
   if (writing_.shape.audiobookshelf && cover) {
     write_file(cover->media_type == "image/png" ? "cover.png" : "cover.jpg", cover->bytes);
+  }
+  if (writing_.acx) {
+    write_acx_report();
   }
   written_.seconds = seconds(samples_);
   return std::move(written_);

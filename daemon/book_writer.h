@@ -4,6 +4,7 @@
 // One thread at a time per writer.
 #pragma once
 
+#include "daemon/acx_report.h"
 #include "daemon/book_description.h"
 #include "daemon/book_output.h"
 #include "daemon/subtitles.h"
@@ -28,12 +29,19 @@ struct BookShape {
   [[nodiscard]] bool is_folder() const noexcept { return split_chapters || audiobookshelf || subtitles; }
 };
 
+/// A book of preset acx: each file has room tone under it and at its ends, and levels of its own if need be.
+struct AcxWriting {
+  double head_s = 0; ///< of room tone before the first utterance of a file
+  double tail_s = 0; ///< after its last one, instead of the pause that was asked for
+};
+
 struct BookWriting {
   BookShape shape;
   storage::AudioFormat format;
   storage::LevelSettings levels;
   storage::Tags tags; ///< of the book; files of chapters get those of their own besides
   std::vector<std::string> chapter_titles;
+  std::optional<AcxWriting> acx = {}; ///< with split_chapters and MP3 only
 };
 
 /// All of what was written.
@@ -43,6 +51,7 @@ struct WrittenBook {
   storage::Levels levels;
   double encode_seconds = 0; ///< CPU time
   std::vector<BookFile> files;
+  std::optional<AcxReport> acx; ///< of preset acx, also in the files acx-report.txt and acx-report.json
 };
 
 class BookWriter {
@@ -56,6 +65,9 @@ public:
   void write(std::span<const float> samples, const std::string& text);
   /// @throws as AudiobookWriter::pause().
   void pause(double seconds);
+  /// After the last utterance of a chapter. @return whether the chapter is to be written again, all of it from its
+  /// first utterance, without another begin_chapter(): its file turned out too loud or too quiet. Only with preset acx.
+  [[nodiscard]] bool wants_chapter_again();
   /// Completes the files, the cover and subtitles included. Call once, last. @throws as AudiobookWriter::finish().
   WrittenBook finish();
 
@@ -64,7 +76,12 @@ public:
 
 private:
   void begin_audio();
+  void open_audio();
   void end_audio();
+  [[nodiscard]] storage::AudiobookSummary close_audio();
+  void keep(const storage::AudiobookSummary& summary);
+  void keep_measures(const storage::AudiobookSummary& summary);
+  void write_acx_report();
   void write_file(const std::string& name, std::string_view content);
   [[nodiscard]] storage::AudiobookOptions options_of_file() const;
   [[nodiscard]] std::string stem_of_file() const;
@@ -79,6 +96,12 @@ private:
   storage::Tags tags_;                            // of this file
   std::uint64_t file_start_ = 0;                  // of this file, in samples
   std::vector<Cue> cues_;                         // of this file
+  storage::ByteSink* sink_ = nullptr;             // of this file
+  storage::LevelSettings levels_;                 // of this file
+  int encodings_ = 0;                             // of this file, with this one
+  double pause_s_ = 0;                            // of preset acx: asked for, and not written yet
+  std::vector<AcxSpan> spans_;                    // of preset acx: the utterances of this file
+  double clipped_samples_ = 0;                    // of preset acx: in this file
   std::uint64_t samples_ = 0;
   WrittenBook written_;
 };

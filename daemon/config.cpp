@@ -108,7 +108,8 @@ void read_text(ConfigSection section, TextConfig& text) {
   }
 }
 
-void read_format(ConfigSection& section, storage::FormatOptions& format) {
+void read_format(ConfigSection& section, AudioConfig& audio) {
+  storage::FormatOptions& format = audio.format;
   std::string codec = "mp3";
   section.read("codec", codec);
   const auto known = storage::codec_named(codec);
@@ -121,6 +122,7 @@ void read_format(ConfigSection& section, storage::FormatOptions& format) {
   section.read("quality", format.quality, 0, 9);
   section.read("id3v2_version", format.id3v2_version, 3, 4);
   try {
+    format = audio.acx ? acx_format(format) : format;
     (void)storage::make_format(format);
   } catch (const storage::PermanentError& error) {
     section.reject_section(error.what());
@@ -132,7 +134,13 @@ void read_audio(ConfigSection section, AudioConfig& audio) {
   if (!std::regex_match(audio.voice, std::regex("[A-Za-z0-9_.-]{1,128}"))) {
     section.reject("voice", "a name: 1 to 128 of A-Z a-z 0-9 _ . -");
   }
-  read_format(section, audio.format);
+  std::string preset = "none";
+  section.read("preset", preset);
+  if (preset != "none" && preset != "acx") {
+    section.reject("preset", "\"none\" or \"acx\"");
+  }
+  audio.acx = preset == "acx";
+  read_format(section, audio);
   section.read("encoder_threads", audio.encoder_threads, 0, 1024);
   read_loudness(section.section("loudness"), audio.loudness);
   ConfigSection pauses = section.section("pauses");
@@ -155,10 +163,22 @@ void read_choice(ConfigSection& section, const char* key, const std::string& fir
   value = name == second;
 }
 
-void read_output(ConfigSection section, BookShape& shape) {
+void read_credits(ConfigSection section, AcxCredits& credits) {
+  for (const auto& [key, text] :
+       {std::pair("opening_credits", &credits.opening), {"closing_credits", &credits.closing}}) {
+    section.read(key, *text);
+    if (const std::string complaint = jobs::complaint_about_credits(*text); !complaint.empty()) {
+      section.reject(key, "a text to say (" + complaint + ")");
+    }
+  }
+  section.reject_unknown();
+}
+
+void read_output(ConfigSection section, BookShape& shape, AcxCredits& credits) {
   read_choice(section, "split", "single", "chapters", shape.split_chapters);
   read_choice(section, "layout", "file", "audiobookshelf", shape.audiobookshelf);
   read_choice(section, "subtitles", "none", "vtt", shape.subtitles);
+  read_credits(section.section("acx"), credits);
   section.reject_unknown();
 }
 
@@ -217,7 +237,10 @@ Config load_config(const std::filesystem::path& file) {
   read_text(root.section("text"), config.text);
   read_audio(root.section("audio"), config.audio);
   read_gates(root.section("gates"), config.gates);
-  read_output(root.section("output"), config.output);
+  read_output(root.section("output"), config.output, config.acx);
+  if (config.audio.acx && !config.output.split_chapters && table["output"]["split"]) {
+    root.section("output").reject("split", "\"chapters\", as audio.preset \"acx\" makes");
+  }
   read_estimate(root.section("estimate"), config.estimate);
   read_log(root.section("log"), config.log_level);
   root.reject_unknown();
@@ -225,7 +248,7 @@ Config load_config(const std::filesystem::path& file) {
 }
 
 std::string describe(const Config& config) {
-  const auto& [redis, paths, s3, engine, queue, text, audio, gates, output, estimate, log_level] = config;
+  const auto& [redis, paths, s3, engine, queue, text, audio, gates, output, acx, estimate, log_level] = config;
   std::ostringstream out;
   out << "[redis]\nurl = " << quoted(without_password(redis.url)) << "\nprefix = " << quoted(redis.prefix)
       << "\npassword_file = " << quoted(redis.password_file) << "\n\n[paths]\ninput_root = " << quoted(paths.input_root)
@@ -244,13 +267,16 @@ std::string describe(const Config& config) {
       << "\nidempotency_days = " << queue.idempotency_days << "\nperiod_scale = " << queue.period_scale
       << "\n\n[text]\nnormalize = " << (text.normalize ? "true" : "false")
       << "\ndictionary = " << quoted(text.dictionary) << "\n\n[audio]\nvoice = " << quoted(audio.voice)
-      << describe(storage::make_format(audio.format)) << "\nencoder_threads = " << audio.encoder_threads
+      << "\npreset = " << (audio.acx ? "\"acx\"" : "\"none\"") << describe(storage::make_format(audio.format))
+      << "\nencoder_threads = " << audio.encoder_threads
       << "\nloudness = { enabled = " << (audio.loudness ? "true" : "false")
       << ", lufs = " << audio.loudness.value_or(LoudnessTarget()).lufs
       << ", true_peak_dbtp = " << audio.loudness.value_or(LoudnessTarget()).true_peak_dbtp
       << " }\npauses = { sentence_s = " << audio.pauses.sentence_s << ", paragraph_s = " << audio.pauses.paragraph_s
       << ", scene_s = " << audio.pauses.scene_s << ", chapter_s = " << audio.pauses.chapter_s << " }\n\n"
-      << describe(gates) << describe(output) << "\n[estimate]\ntimes_real_time = " << estimate.times_real_time
+      << describe(gates) << describe(output) << "\n[output.acx]\nopening_credits = " << quoted(acx.opening)
+      << "\nclosing_credits = " << quoted(acx.closing)
+      << "\n\n[estimate]\ntimes_real_time = " << estimate.times_real_time
       << "\nprice_per_gpu_hour = " << estimate.price_per_gpu_hour << "\n\n[log]\nlevel = " << quoted(log_level) << "\n";
   return out.str();
 }

@@ -47,6 +47,7 @@ struct AudioConfig {
   int encoder_threads = 0;                                   ///< 0: by the number of cores
   std::string voice = "default";                             ///< of jobs that name none
   storage::FormatOptions format;                             ///< of jobs that say nothing else
+  bool acx = false;                                          ///< preset acx, of jobs that name no preset
   std::optional<LoudnessTarget> loudness = LoudnessTarget(); ///< nothing: voices are as loud as they are
   jobs::Pauses pauses;
 };
@@ -67,6 +68,7 @@ struct Config {
   AudioConfig audio;
   GateConfig gates;
   BookShape output; ///< of jobs that do not say
+  AcxCredits acx;   ///< of jobs of preset acx that do not say
   EstimateConfig estimate;
   std::string log_level = "info"; ///< as spdlog calls them
 };

@@ -1,6 +1,7 @@
 // The program audiobookd: reads the command line and runs the daemon or the command `render`.
 //
 // Exit status: 0 done; 1 failed while running; 2 wrong usage or configuration; 130 interrupted.
+#include "daemon/acx.h"
 #include "daemon/config.h"
 #include "daemon/dictionary_file.h"
 #include "daemon/embedded_checkpoint.h"
@@ -44,6 +45,8 @@ struct CommandLine {
   std::filesystem::path dictionary;
   bool as_written = false;
   bool without_gates = false;
+  bool acx = false; ///< preset
+  daemon::AcxCredits credits;
 };
 
 std::optional<daemon::LoudnessTarget> parse_loudness(const std::string& text) {
@@ -154,6 +157,44 @@ void describe_render(CLI::App& render, CommandLine& line) {
   render.add_flag("--as-written", line.as_written, "Do not read numbers, abbreviations and the like as words");
   render.add_flag("--no-gates", line.without_gates, "Take every utterance as it comes, whatever the gates would find");
   render.add_flag("--force", line.render.replace, "Replace an output that exists");
+}
+
+void describe_preset(CLI::App& render, CommandLine& line) {
+  render
+      .add_option_function<std::string>(
+          "--preset", [&line](const std::string& text) { line.acx = text == "acx"; },
+          "acx: the files that ACX asks for, with credits and a report; or none (default)")
+      ->check(CLI::IsMember({"acx", "none"}));
+  const auto is_credits = [](const std::string& text) { return jobs::complaint_about_credits(text); };
+  const std::string names = " of preset acx; may have {title}, {subtitle}, {author}, {narrator}, {series}, "
+                            "{series_index}, {publisher} and {year}";
+  render.add_option("--opening-credits", line.credits.opening, "Text before the book" + names)->check(is_credits);
+  render.add_option("--closing-credits", line.credits.closing, "Text after the book" + names)->check(is_credits);
+}
+
+/// What was asked for besides the preset. @throws CLI::ValidationError
+void check_preset(const CLI::App& render, CommandLine& line) {
+  const auto is_given = [&](const char* option) { return render.count(option) > 0; };
+  if (!line.acx) {
+    for (const char* option : {"--opening-credits", "--closing-credits"}) {
+      if (is_given(option)) {
+        throw CLI::ValidationError(option, "needs --preset acx");
+      }
+    }
+    return;
+  }
+  if (is_given("--loudness")) {
+    throw CLI::ValidationError("--loudness", "contradicts --preset acx, which brings every file to its own levels");
+  }
+  if (is_given("--split") && !line.render.shape.split_chapters) {
+    throw CLI::ValidationError("--split", "single contradicts --preset acx, which makes a file for each chapter");
+  }
+  try {
+    (void)storage::make_format(daemon::acx_format(line.render.format));
+  } catch (const storage::PermanentError& error) {
+    throw CLI::ValidationError("--preset", error.what());
+  }
+  line.render.acx = line.credits;
 }
 
 std::chrono::milliseconds milliseconds(double seconds) {
@@ -308,7 +349,9 @@ int run_daemon(const CommandLine& line) {
                                               .pauses = config.audio.pauses,
                                               .normalize = config.text.normalize,
                                               .dictionary = config.text.words,
-                                              .shape = config.output},
+                                              .shape = config.output,
+                                              .acx = config.audio.acx,
+                                              .credits = config.acx},
                                  .periods = service_periods(config.queue),
                                  .limits = limits_of(config),
                                  .gates = config.gates.options()});
@@ -361,8 +404,12 @@ int run(int argc, char** argv) {
   app.add_flag("--check-config", line.check_config, "Say what was understood of it, and end")->needs("--config");
   CLI::App* render = app.add_subcommand("render", "Render one book without a queue");
   describe_render(*render, line);
+  describe_preset(*render, line);
   try {
     app.parse(argc, argv);
+    if (render->parsed()) {
+      check_preset(*render, line);
+    }
     if (line.config.empty() && !render->parsed()) {
       throw CLI::RequiredError("--config or a subcommand");
     }

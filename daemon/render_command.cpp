@@ -71,10 +71,12 @@ jobs::Cover read_cover(const std::filesystem::path& file) {
 }
 
 void check_output(const RenderOptions& options, const std::filesystem::path& output) {
-  if (options.shape.is_folder() && jobs::names_audio(output.string())) {
-    throw std::runtime_error("'" + output.string() +
-                             "' is the name of a file, but --split, --layout and --vtt make a folder of several files; "
-                             "choose a name without extension");
+  if ((options.shape.is_folder() || options.acx) && jobs::names_audio(output.string())) {
+    throw std::runtime_error(
+        "'" + output.string() +
+        "' is the name of a file, but --split, --layout, --vtt and --preset acx make a folder of several "
+        "files; "
+        "choose a name without extension");
   }
   if (!options.replace && std::filesystem::exists(output)) {
     throw std::runtime_error("'" + output.string() + "' exists already; --force replaces it");
@@ -103,7 +105,7 @@ storage::AudioFormat choose_format(const RenderOptions& options) {
   storage::FormatOptions format = options.format;
   const std::string suffix = options.output.extension().string();
   format.codec = storage::codec_named(suffix.substr(suffix.empty() ? 0 : 1)).value_or(format.codec);
-  return storage::make_format(format);
+  return storage::make_format(options.acx ? acx_format(format) : format);
 }
 
 BookRequest make_request(const RenderOptions& options, jobs::Document document) {
@@ -117,6 +119,8 @@ BookRequest make_request(const RenderOptions& options, jobs::Document document) 
     request.document.cover = read_cover(options.cover);
   }
   request.shape = options.shape;
+  request.shape.split_chapters = options.shape.split_chapters || options.acx;
+  request.acx = options.acx;
   request.narrator = options.book.voice;
   if (!options.only.empty()) {
     jobs::select_chapters(request.document, jobs::parse_chapter_ranges(options.only));
@@ -186,7 +190,7 @@ BookReport render_file(const RenderOptions& options, const std::function<std::un
   BookRequest request = make_request(options, read_document(options));
   const std::filesystem::path output = resolve_output(options, request);
   check_output(options, output);
-  const auto target = open_target(output, options.shape);
+  const auto target = open_target(output, request.shape);
   const std::unique_ptr<Renderer> renderer = load();
   request.options.voice = renderer_voice(VoiceFolder(options.voices), request.narrator, *renderer);
   storage::ChunkStore store({.folder = options.chunk_store, .max_bytes = store_bytes});
@@ -211,7 +215,7 @@ BookReport render_file(const RenderOptions& options, const std::function<std::un
     }
     publish(*target, options, output.string());
     report.output = output.string();
-    if (!options.shape.is_folder()) {
+    if (!request.shape.is_folder()) {
       report.files.front().name = output.filename().string();
     }
     return report;
@@ -234,6 +238,9 @@ std::string summarise(const BookReport& report) {
                   stats.encoder_seconds, stats.cfm_seconds, stats.vocoder_seconds, report.encode_seconds);
   if (report.files.size() > 1) {
     text += fmt::format("'{}': {} files and their description\n", report.output, report.files.size());
+  }
+  if (report.acx) {
+    text += fmt::format("ACX report: {} (acx-report.txt)\n", report.acx->passes() ? "pass" : "FAIL");
   }
   if (const std::string gates = report.gates.summary(); !gates.empty()) {
     text += gates + "\n";

@@ -35,6 +35,7 @@ struct RenderOptions {
   jobs::BookMetadata metadata = {}; ///< before what the document says
   std::string title = {};
   std::string author = {};
+  std::optional<AcxCredits> acx = {}; ///< preset acx; loudness does not count then
 };
 
 /// Where a command speaks to.

@@ -75,6 +75,47 @@ storage::AudioFormat choose_format(const jobs::Job& job, const storage::FormatOp
   return storage::make_format(options);
 }
 
+/// What the job asks for besides a preset that is the worker's. @throws jobs::JobError naming what contradicts it.
+void check_acx(const jobs::Job& job) {
+  const char* const way_out = "; this worker's preset is acx, \"format\": {\"preset\": \"none\"} does without";
+  if (!job.files.split_chapters.value_or(true)) {
+    throw jobs::JobError("field 'split': \"single\" contradicts the preset acx" + std::string(way_out));
+  }
+  const double tail_s = job.pauses.chapter_ms.value_or(2000) / 1000.0;
+  if (acx_tail_s(tail_s) != tail_s) {
+    throw jobs::JobError("field 'pauses.chapter_ms': " + std::to_string(*job.pauses.chapter_ms) +
+                         " contradicts the preset acx, expected 1000 to 5000" + way_out);
+  }
+}
+
+/// @throws jobs::JobError naming what contradicts the preset.
+storage::AudioFormat choose_acx_format(const jobs::Job& job, const storage::FormatOptions& fallback) {
+  const jobs::JobFormat& wanted = job.format;
+  storage::FormatOptions options;
+  if (fallback.codec == storage::Codec::mp3) {
+    options.quality = fallback.quality;
+    options.id3v2_version = fallback.id3v2_version;
+    options.bitrate_kbps =
+        fallback.bitrate_kbps.value_or(0) >= AcxLimits::least_kbps ? fallback.bitrate_kbps : std::nullopt;
+  }
+  options.codec = storage::codec_named(wanted.codec).value_or(storage::Codec::mp3);
+  options.sample_rate = wanted.sample_rate;
+  options.bitrate_kbps = wanted.bitrate_kbps ? wanted.bitrate_kbps : options.bitrate_kbps;
+  options.vbr_quality = wanted.vbr_quality;
+  options.id3v2_version = wanted.id3v2_version ? wanted.id3v2_version : options.id3v2_version;
+  try {
+    return storage::make_format(acx_format(options));
+  } catch (const storage::PermanentError& error) {
+    throw jobs::JobError(std::string("field 'format': ") + error.what() +
+                         "; \"preset\": \"none\" does without the worker's preset");
+  }
+}
+
+AcxCredits merge(const jobs::JobCredits& wanted, const AcxCredits& fallback) {
+  return {.opening = wanted.opening.empty() ? fallback.opening : wanted.opening,
+          .closing = wanted.closing.empty() ? fallback.closing : wanted.closing};
+}
+
 BookShape merge(const jobs::JobFiles& wanted, const BookShape& fallback) {
   return {.split_chapters = wanted.split_chapters.value_or(fallback.split_chapters),
           .audiobookshelf = wanted.audiobookshelf.value_or(fallback.audiobookshelf),
@@ -174,9 +215,21 @@ void RenderJob::run() {
 
 void RenderJob::render_and_publish() {
   check_model(claimed_.job, with_.studio.renderer.info());
-  shape_ = merge(claimed_.job.files, with_.defaults.shape);
+  choose_shape();
   resolve_output();
   shape_.is_folder() ? render_folder() : render_file();
+}
+
+void RenderJob::choose_shape() {
+  const jobs::Job& job = claimed_.job;
+  shape_ = merge(job.files, with_.defaults.shape);
+  is_acx_ = job.format.preset.empty() ? with_.defaults.acx : job.format.preset == "acx";
+  if (is_acx_) {
+    check_acx(job);
+    shape_.split_chapters = true;
+  } else if (!job.credits.opening.empty() || !job.credits.closing.empty()) {
+    throw jobs::JobError("field 'credits': they are made with \"format\": {\"preset\": \"acx\"} only");
+  }
 }
 
 /// The output has a name before the document is read, if it can.
@@ -189,7 +242,7 @@ void RenderJob::resolve_output() {
   if (shape_.is_folder() && jobs::names_audio(output_)) {
     throw jobs::JobError("field 'output': '" + output_ +
                          "' is the name of a file, but it is to be a folder of several files (`split`, `layout`, "
-                         "`subtitles`, or this worker's [output]); choose a name without extension");
+                         "`subtitles`, a preset, or this worker's [output]); choose a name without extension");
   }
 }
 
@@ -325,7 +378,12 @@ void RenderJob::complete_request() {
                      .dictionaries = {with_.defaults.dictionary, job.dictionary},
                      .is_interactive = job.job_class == jobs::JobClass::interactive};
   choose_voice(request);
-  request.format = choose_format(job, with_.defaults.format);
+  if (is_acx_) {
+    request.format = choose_acx_format(job, with_.defaults.format);
+    request.acx = merge(job.credits, with_.defaults.credits);
+  } else {
+    request.format = choose_format(job, with_.defaults.format);
+  }
   request.loudness = with_.defaults.loudness;
   request.shape = shape_;
   const std::string_view queue = claimed_.overdue ? jobs::QueueCounts::names.front() : std::string_view(claimed_.queue);

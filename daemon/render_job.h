@@ -37,6 +37,8 @@ struct JobDefaults {
   bool normalize = true;       ///< as BookOptions::normalize
   jobs::Words dictionary = {}; ///< how words are said; a job's own comes before it
   BookShape shape = {};
+  bool acx = false;        ///< preset acx, of jobs that name no preset
+  AcxCredits credits = {}; ///< of preset acx, of jobs that have none of their own
 };
 
 /// What jobs work with. Everything outlives them.
@@ -75,6 +77,7 @@ public:
 private:
   void run();
   void render_and_publish();
+  void choose_shape();
   void render_file();
   void render_folder();
   [[nodiscard]] bool is_settled();
@@ -110,6 +113,7 @@ private:
   std::atomic<bool> publishing_{false};
   bool published_ = false;
   BookShape shape_;
+  bool is_acx_ = false;                // preset acx
   std::string output_;                 // the job's, with what its placeholders stand for
   std::optional<BookRequest> request_; // once the document is read
   std::atomic<bool> over_{false};

@@ -62,16 +62,6 @@ double longest_silence_inside(const std::vector<double>& levels, double threshol
   return static_cast<double>(longest) / frames_per_second;
 }
 
-double clipped_share(std::span<const float> samples) {
-  std::size_t clipped = 0;
-  std::size_t run = 0;
-  for (const float sample : samples) {
-    run = std::abs(sample) >= full_scale ? run + 1 : 0;
-    clipped += run == flat_top ? flat_top : run > flat_top ? 1 : 0;
-  }
-  return static_cast<double>(clipped) / static_cast<double>(samples.size());
-}
-
 /// Means of @p factor samples each: pitch is far below what that removes.
 std::vector<float> decimate(std::span<const float> samples, std::size_t factor) {
   std::vector<float> result(samples.size() / factor);
@@ -148,6 +138,19 @@ void measure_pitch(std::span<const float> samples, int sample_rate, const std::v
 }
 
 } // namespace
+
+double clipped_share(std::span<const float> samples) {
+  if (samples.empty()) {
+    return 0;
+  }
+  std::size_t clipped = 0;
+  std::size_t run = 0;
+  for (const float sample : samples) {
+    run = std::abs(sample) >= full_scale ? run + 1 : 0;
+    clipped += run == flat_top ? flat_top : run > flat_top ? 1 : 0;
+  }
+  return static_cast<double>(clipped) / static_cast<double>(samples.size());
+}
 
 SoundMeasures measure_sound(std::span<const float> samples, int sample_rate) {
   SoundMeasures measures;

@@ -20,4 +20,7 @@ struct SoundMeasures {
 /// @param samples finite, mono; may be empty.
 [[nodiscard]] SoundMeasures measure_sound(std::span<const float> samples, int sample_rate);
 
+/// Of @p samples, those in flat tops of three and more, near full scale; 0 of none.
+[[nodiscard]] double clipped_share(std::span<const float> samples);
+
 } // namespace audiobookd::daemon

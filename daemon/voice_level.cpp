@@ -22,8 +22,7 @@ constexpr int before_all_books = -1;
 
 } // namespace
 
-double voice_gain_db(const Studio& studio, const BookOptions& options, double target_lufs,
-                     const std::stop_token& stop) {
+storage::Levels voice_levels(const Studio& studio, const BookOptions& options, const std::stop_token& stop) {
   BookOptions level_options = options;
   level_options.is_interactive = true; // its book waits for it
   const jobs::Document document = jobs::parse_document(sentences, "level.txt");
@@ -38,8 +37,12 @@ double voice_gain_db(const Studio& studio, const BookOptions& options, double ta
     sound.insert(sound.end(), heard.begin(), heard.end());
     sound.resize(sound.size() + static_cast<std::size_t>(utterance.pause_s * sample_rate));
   }
-  const double measured = storage::Levels::of(sound, 0, sound.size(), sample_rate).loudness_lufs();
-  return corrected_gain_db(0, measured, target_lufs, 0);
+  return storage::Levels::of(sound, 0, sound.size(), sample_rate);
+}
+
+double voice_gain_db(const Studio& studio, const BookOptions& options, double target_lufs,
+                     const std::stop_token& stop) {
+  return corrected_gain_db(0, voice_levels(studio, options, stop).loudness_lufs(), target_lufs, 0);
 }
 
 double corrected_gain_db(double gain_db, double measured_lufs, double target_lufs, double tolerance_lu) {

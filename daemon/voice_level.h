@@ -13,6 +13,10 @@ namespace audiobookd::daemon {
 /// No voice is turned up or down by more than this many decibels: what needs more is no speech.
 inline constexpr double most_gain_db = 20;
 
+/// What the sentences measure in the voice of @p options, with its pauses and without a gain. @throws as render_book().
+[[nodiscard]] storage::Levels voice_levels(const Studio& studio, const BookOptions& options,
+                                           const std::stop_token& stop);
+
 /// The gain in decibels that brings what @p options make of a text to @p target_lufs, as far as can be known without
 /// the text; 0 when the voice makes no sound. Their audio is nobody's in the chunk store: it may go, and is rendered
 /// again.

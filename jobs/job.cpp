@@ -1,6 +1,7 @@
 // See job.h. The schema, field by field, in the order of jobs/PROTOCOL.md.
 #include "jobs/job.h"
 
+#include "jobs/credits.h"
 #include "jobs/json_fields.h"
 #include "jobs/output_name.h"
 
@@ -16,6 +17,12 @@ constexpr std::size_t max_name_bytes = 1024;
 constexpr std::size_t max_path_bytes = 4096;
 constexpr std::size_t max_language_bytes = 35; // RFC 5646, 4.4.1
 constexpr Range pause_range_ms = {0, 10000};
+
+const std::vector<std::string_view> format_fields = {"codec",       "bitrate_kbps",  "vbr_quality",
+                                                     "sample_rate", "id3v2_version", "preset"};
+constexpr int acx_sample_rate = 44'100;
+constexpr int acx_least_kbps = 192;
+constexpr Range acx_tail_ms = {1000, 5000};
 
 bool is_id_character(char c) {
   return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-';
@@ -87,13 +94,34 @@ void read_files(const JsonFields& fields, JobFiles& files) {
 void check_output(const JsonFields& fields, const std::string& output, bool is_folder) {
   check_placeholders(output);
   if (is_folder && names_audio(output))
-    fields.fail("output", "\"" + output +
-                              "\" is the name of a file, but `split`, `layout` or `subtitles` make the output a folder "
-                              "of several; expected a name without extension");
+    fields.fail("output",
+                "\"" + output +
+                    "\" is the name of a file, but `split`, `layout`, `subtitles` or a preset make the output a folder "
+                    "of several; expected a name without extension");
+}
+
+/// "acx", "none" or empty.
+std::string preset_of(const JsonFields& fields) {
+  constexpr std::array<const char*, 2> presets = {"acx", "none"};
+  const auto inner = fields.object("format", format_fields);
+  const auto index = inner ? inner->choice("preset", {"acx", "none"}) : std::nullopt;
+  return index ? presets.at(*index) : "";
+}
+
+/// A preset that makes a file for each chapter.
+void apply_preset(const JsonFields& fields, Job& job) {
+  job.format.preset = preset_of(fields);
+  if (job.format.preset != "acx")
+    return;
+  if (!job.files.split_chapters.value_or(true))
+    fields.fail("split", "\"single\" contradicts format.preset \"acx\", which makes a file for each chapter; "
+                         "expected \"chapters\", or no `split`");
+  job.files.split_chapters = true;
 }
 
 void read_target(const JsonFields& fields, Job& job) {
   read_files(fields, job.files);
+  apply_preset(fields, job);
   const bool is_folder = job.files.make_folder();
   const auto output = path_field(fields, "output", is_folder);
   if (!output)
@@ -213,9 +241,24 @@ void check_format(const JsonFields& fields, const JobFormat& format, const std::
     fields.fail("bitrate_kbps", std::to_string(*format.bitrate_kbps) + "; expected 6 to 256 for opus");
 }
 
+/// What ACX asks for is not what the other fields ask for.
+void check_acx(const JsonFields& fields, const JobFormat& format) {
+  const auto contradicts = [&](const char* name, const std::string& found, const std::string& expected) {
+    fields.fail(name, found + " contradicts preset \"acx\"; expected " + expected + ", or no `" + name + "`");
+  };
+  if (!format.codec.empty() && format.codec != "mp3")
+    contradicts("codec", "\"" + format.codec + "\"", "\"mp3\"");
+  if (format.sample_rate.value_or(acx_sample_rate) != acx_sample_rate)
+    contradicts("sample_rate", std::to_string(*format.sample_rate), std::to_string(acx_sample_rate));
+  if (format.vbr_quality)
+    fields.fail("vbr_quality", "a variable bit rate contradicts preset \"acx\", whose bit rate is constant; expected "
+                               "`bitrate_kbps` of 192, 224, 256 or 320, or neither");
+  if (format.bitrate_kbps && *format.bitrate_kbps < acx_least_kbps)
+    contradicts("bitrate_kbps", std::to_string(*format.bitrate_kbps), "192, 224, 256 or 320");
+}
+
 void read_format(const JsonFields& fields, Job& job) {
-  const auto inner =
-      fields.object("format", {"codec", "bitrate_kbps", "vbr_quality", "sample_rate", "id3v2_version", "preset"});
+  const auto inner = fields.object("format", format_fields);
   if (!inner)
     return;
   JobFormat& format = job.format;
@@ -231,8 +274,11 @@ void read_format(const JsonFields& fields, Job& job) {
   format.id3v2_version = inner->integer("id3v2_version", {3, 4});
   if (format.bitrate_kbps && format.vbr_quality)
     inner->fail("bitrate_kbps, vbr_quality", "both are given; expected at most one of them");
-  check_format(*inner, format, codec_of(job));
-  inner->not_supported("preset");
+  if (format.preset == "acx") {
+    check_acx(*inner, format);
+    format.sample_rate = acx_sample_rate;
+  }
+  check_format(*inner, format, format.preset == "acx" ? "mp3" : codec_of(job));
 }
 
 /// A file whose name says another codec than its content would mislead whoever opens it.
@@ -251,6 +297,31 @@ void read_pauses(const JsonFields& fields, JobPauses& pauses) {
   pauses.paragraph_ms = inner->integer("paragraph_ms", pause_range_ms);
   pauses.scene_ms = inner->integer("scene_ms", pause_range_ms);
   pauses.chapter_ms = inner->integer("chapter_ms", pause_range_ms);
+}
+
+/// With preset acx the pause after a chapter is the end of its file.
+void check_acx_tail(const JsonFields& fields, const Job& job) {
+  const auto inner = fields.object("pauses", {"sentence_ms", "paragraph_ms", "scene_ms", "chapter_ms"});
+  if (job.format.preset == "acx" && job.pauses.chapter_ms && !acx_tail_ms.contains(*job.pauses.chapter_ms))
+    inner->fail("chapter_ms",
+                std::to_string(*job.pauses.chapter_ms) +
+                    " contradicts format.preset \"acx\": a file ends with 1 to 5 s of room tone; expected "
+                    "1000 to 5000");
+}
+
+void read_credits(const JsonFields& fields, Job& job) {
+  const auto inner = fields.object("credits", {"opening", "closing"});
+  if (!inner)
+    return;
+  if (job.format.preset == "none")
+    fields.fail("credits", "are made with format.preset \"acx\" only, found \"none\"");
+  const auto read = [&](const char* name) {
+    const std::string text = inner->text(name, max_credits_bytes).value_or("");
+    if (const std::string complaint = text.empty() ? "" : complaint_about_credits(text); !complaint.empty())
+      inner->fail(name, complaint);
+    return text;
+  };
+  job.credits = {.opening = read("opening"), .closing = read("closing")};
 }
 
 void read_chapters(const JsonFields& fields, Job& job) {
@@ -295,7 +366,7 @@ Job read_job(const nlohmann::json& object, std::string_view entry_id) {
       object, "", {"v",        "id",        "input",      "text",   "output",       "if_exists",  "title",
                    "author",   "cover",     "language",   "voice",  "model",        "params",     "format",
                    "split",    "chapters",  "pauses",     "class",  "max_attempts", "not_before", "idempotency_key",
-                   "metadata", "normalize", "dictionary", "layout", "subtitles"});
+                   "metadata", "normalize", "dictionary", "layout", "subtitles",    "credits"});
   Job job;
   job.v = fields.integer("v", {1, job_version}).value_or(job.v);
   job.id = name_field(fields, "id").value_or(std::string(entry_id));
@@ -309,6 +380,8 @@ Job read_job(const nlohmann::json& object, std::string_view entry_id) {
   check_output_name(fields, job);
   read_chapters(fields, job);
   read_pauses(fields, job.pauses);
+  check_acx_tail(fields, job);
+  read_credits(fields, job);
   read_scheduling(fields, job);
   return job;
 }

@@ -74,6 +74,7 @@ struct JobParams {
 
 /// The file to make. What is absent is the daemon's default.
 struct JobFormat {
+  std::string preset;              ///< "acx": as the shops behind ACX want it; "none": no preset; empty: the daemon's
   std::string codec;               ///< mp3, flac or opus; empty: see codec_of()
   std::optional<int> sample_rate;  ///< MP3, FLAC, in Hz: 24000, 44100 or 48000
   std::optional<int> bitrate_kbps; ///< MP3: constant, 8 to 160 at 24 kHz, else 32 to 320, and among those of layer III.
@@ -92,6 +93,12 @@ struct JobFiles {
   [[nodiscard]] bool make_folder() const noexcept {
     return split_chapters.value_or(false) || audiobookshelf.value_or(false) || subtitles.value_or(false);
   }
+};
+
+/// What the voice says before and after the book, with placeholders (credits.h). Empty: the daemon's.
+struct JobCredits {
+  std::string opening;
+  std::string closing;
 };
 
 /// Silence after an utterance, by what follows it. An absent value is the daemon's default. [0, 10000] ms each.
@@ -124,6 +131,7 @@ struct Job {
   JobParams params;
   JobFormat format;
   JobFiles files;
+  JobCredits credits;                 ///< of preset acx
   std::vector<ChapterRange> chapters; ///< to read; empty: all
   JobPauses pauses;
   JobClass job_class = JobClass::book;

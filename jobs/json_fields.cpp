@@ -210,11 +210,6 @@ bool JsonFields::is_object(std::string_view name) const {
   return value != nullptr && value->is_object();
 }
 
-void JsonFields::not_supported(std::string_view name) const {
-  if (find(name) != nullptr)
-    fail(name, "this version does not support the field yet; leave it out");
-}
-
 std::string JsonFields::suggestion_for(std::string_view name) const {
   const auto nearest = std::min_element(known_.begin(), known_.end(), [&](const auto& a, const auto& b) {
     return edit_distance(name, a) < edit_distance(name, b);

@@ -62,9 +62,6 @@ public:
   /// Whether the field's value is an object.
   [[nodiscard]] bool is_object(std::string_view name) const;
 
-  /// For a field of the format that this version does not implement. @throws JobError if it is present.
-  void not_supported(std::string_view name) const;
-
   [[noreturn]] void fail(std::string_view name, const std::string& complaint) const;
 
 private:

@@ -5,6 +5,7 @@
 #include "storage/audio_format.h"
 #include "storage/byte_sink.h"
 #include "storage/levels.h"
+#include "storage/mp3_meter.h"
 #include "storage/tags.h"
 #include "storage/worker_pool.h"
 
@@ -25,6 +26,8 @@ public:
   virtual void finish(const Tags& tags, const std::vector<Chapter>& chapters) = 0;
   /// Of what was encoded so far, after gain and limiter.
   [[nodiscard]] virtual const Levels& levels() const noexcept = 0;
+  /// After finish(): what the file sounds like when it is decoded, if that was measured; else null.
+  [[nodiscard]] virtual const DecodedAudio* decoded() const noexcept { return nullptr; }
   /// CPU time that the pool has spent on it so far.
   [[nodiscard]] virtual double cpu_seconds() const noexcept = 0;
 };
@@ -39,6 +42,7 @@ struct AudioFileParts {
   LevelSettings levels;
   const Tags& tags; ///< as far as known: decides how much room there is for tags; so do the titles of the chapters
   const std::vector<Chapter>& chapters;
+  bool measures_decoded = false; ///< of MP3: makes AudioFile::decoded()
 };
 
 /// @throws PermanentError for invalid settings; what the sink throws.

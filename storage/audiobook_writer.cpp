@@ -18,12 +18,24 @@ std::vector<Chapter> untimed(const std::vector<std::string>& titles) {
   return chapters;
 }
 
+/// What becomes the level of @p options once their gain was applied.
+std::optional<RoomTone> make_room_tone(const AudiobookOptions& options, int sample_rate) {
+  if (!options.room_tone) {
+    return std::nullopt;
+  }
+  check(*options.room_tone);
+  RoomToneSettings before_gain = *options.room_tone;
+  before_gain.level_dbfs -= options.levels.gain_db;
+  return RoomTone(before_gain, sample_rate);
+}
+
 } // namespace
 
 AudiobookWriter::AudiobookWriter(ByteSink& sink, WorkerPool& pool, AudiobookOptions options)
     : sink_(sink), start_(sink.size()), options_(std::move(options)), source_rate_(source_rate(options_.format)),
-      file_(create_audio_file(options_.format,
-                              {sink, pool, options_.levels, options_.tags, untimed(options_.chapter_titles)})) {}
+      file_(create_audio_file(options_.format, {sink, pool, options_.levels, options_.tags,
+                                                untimed(options_.chapter_titles), options_.measures_decoded})),
+      room_tone_(make_room_tone(options_, source_rate_)) {}
 
 void AudiobookWriter::begin_chapter() {
   if (chapter_starts_.size() == options_.chapter_titles.size()) {
@@ -33,6 +45,11 @@ void AudiobookWriter::begin_chapter() {
 }
 
 void AudiobookWriter::write(std::span<const float> samples) {
+  if (room_tone_) {
+    mixed_.assign(samples.begin(), samples.end());
+    room_tone_->add_to(mixed_);
+    samples = mixed_;
+  }
   file_->write(samples);
   samples_ += samples.size();
 }
@@ -77,6 +94,9 @@ AudiobookSummary AudiobookWriter::finish(const Tags& tags) {
   summary.bytes = sink_.size() - start_;
   summary.levels = file_->levels();
   summary.encode_seconds = file_->cpu_seconds();
+  if (const DecodedAudio* decoded = file_->decoded()) {
+    summary.decoded = *decoded;
+  }
   return summary;
 }
 

@@ -39,13 +39,25 @@ public:
   [[nodiscard]] double true_peak_dbtp() const noexcept;        ///< see true_peak()
   [[nodiscard]] double rms_dbfs() const noexcept;
   [[nodiscard]] double loudness_lufs() const; ///< see integrated_loudness()
+  /// RMS of the quietest half second: of windows of 500 ms, each 100 ms after the one before (a window may be up to 50
+  /// ms longer or shorter where stretches meet). Of the whole when that is not longer than a window.
+  [[nodiscard]] double noise_floor_dbfs() const;
 
 private:
+  /// About 100 ms.
+  struct Hop {
+    float mean_square = 0;
+    std::uint32_t num_samples = 0;
+  };
+
+  static std::vector<Hop> hops_of(std::span<const float> samples, int sample_rate);
+
   std::uint64_t num_samples_ = 0;
   double sum_of_squares_ = 0;
   double peak_ = 0;
   double true_peak_ = 0;
   std::vector<float> blocks_; // see block_loudness()
+  std::vector<Hop> hops_;
 };
 
 } // namespace audiobookd::storage

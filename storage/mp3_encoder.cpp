@@ -86,8 +86,9 @@ void check(const Mp3Settings& settings) {
   }
 }
 
-Mp3Encoder::Mp3Encoder(const Mp3Settings& settings, const LevelSettings& levels, ByteSink& sink, WorkerPool& pool)
-    : sink_((check(settings), check(levels), sink)), start_(sink.size()),
+Mp3Encoder::Mp3Encoder(const Mp3Settings& settings, const LevelSettings& levels, ByteSink& sink, WorkerPool& pool,
+                       Mp3Meter* meter)
+    : sink_((check(settings), check(levels), sink)), meter_(meter), start_(sink.size()),
       stream_(cut_of(settings), pool, work_with(settings, levels), [this](const Mp3Piece& piece) { append(piece); }) {
   header_.sample_rate = settings.sample_rate;
   header_.bitrate_kbps = settings.vbr_quality ? 0 : settings.bitrate_kbps;
@@ -98,6 +99,9 @@ Mp3Encoder::Mp3Encoder(const Mp3Settings& settings, const LevelSettings& levels,
 
 void Mp3Encoder::append(const Mp3Piece& piece) {
   sink_.append(piece.bytes);
+  if (meter_ != nullptr) {
+    meter_->add(piece.bytes, piece.encoder_delay);
+  }
   for (const std::uint16_t bytes : piece.frame_sizes) {
     seek_table_.add_frame(bytes);
   }
@@ -113,6 +117,9 @@ void Mp3Encoder::append(const Mp3Piece& piece) {
 
 void Mp3Encoder::finish() {
   stream_.finish();
+  if (meter_ != nullptr) {
+    meter_->finish(header_.encoder_padding);
+  }
   sink_.overwrite(start_, render_xing_frame(header_, seek_table_));
 }
 

@@ -12,6 +12,7 @@
 
 #include "storage/byte_sink.h"
 #include "storage/levels.h"
+#include "storage/mp3_meter.h"
 #include "storage/mp3_piece.h"
 #include "storage/mp3_settings.h"
 #include "storage/piece_stream.h"
@@ -25,9 +26,10 @@ namespace audiobookd::storage {
 
 class Mp3Encoder {
 public:
-  /// The stream begins at the present end of @p sink. @p sink and @p pool must outlive the encoder.
-  /// @throws PermanentError as check().
-  Mp3Encoder(const Mp3Settings& settings, const LevelSettings& levels, ByteSink& sink, WorkerPool& pool);
+  /// The stream begins at the present end of @p sink. @p sink and @p pool must outlive the encoder, and so must
+  /// @p meter, which hears all that is in the sink; null: nobody does. @throws PermanentError as check().
+  Mp3Encoder(const Mp3Settings& settings, const LevelSettings& levels, ByteSink& sink, WorkerPool& pool,
+             Mp3Meter* meter = nullptr);
 
   /// @throws as AudioFile::write()
   void write(std::span<const float> samples) { stream_.write(samples); }
@@ -43,6 +45,7 @@ private:
   void append(const Mp3Piece& piece);
 
   ByteSink& sink_;
+  Mp3Meter* const meter_;
   const std::uint64_t start_;
   XingInfo header_;
   SeekTable seek_table_;

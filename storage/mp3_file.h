@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 namespace audiobookd::storage {
 
@@ -17,6 +18,7 @@ public:
   void write(std::span<const float> samples) override { encoder_.write(samples); }
   void finish(const Tags& tags, const std::vector<Chapter>& chapters) override;
   [[nodiscard]] const Levels& levels() const noexcept override { return encoder_.levels(); }
+  [[nodiscard]] const DecodedAudio* decoded() const noexcept override { return meter_ ? &meter_->decoded() : nullptr; }
   [[nodiscard]] double cpu_seconds() const noexcept override { return encoder_.cpu_seconds(); }
 
 private:
@@ -24,7 +26,8 @@ private:
   const int id3v2_version_;
   const std::size_t tag_bytes_;
   const std::uint64_t tag_offset_;
-  Mp3Encoder encoder_;
+  std::optional<Mp3Meter> meter_;
+  Mp3Encoder encoder_; // uses the meter
 };
 
 } // namespace audiobookd::storage

@@ -201,7 +201,20 @@ TEST(Job, EveryMistakeIsNamed) {
       {with(R"("format":{"bitrate_kbps":100})"), {"format.bitrate_kbps", "100", "96, 112"}},
       {with(R"("format":{"bitrate_kbps":64,"vbr_quality":2})"), {"bitrate_kbps", "vbr_quality", "both"}},
       {with(R"("format":{"vbr_quality":10})"), {"format.vbr_quality", "10", "[0, 9]"}},
-      {with(R"("format":{"preset":"acx"})"), {"format.preset", "not support"}},
+      {with(R"("format":{"preset":"acx"})"), {"output", "a.mp3", "preset", "without extension"}},
+      {with(R"("format":{"preset":"audible"})"), {"format.preset", "audible", "\"acx\", \"none\""}},
+      {to("x", R"("format":{"preset":"acx","codec":"flac"})"), {"format.codec", "flac", "acx", "\"mp3\""}},
+      {to("x.flac", R"("format":{"preset":"acx"})"), {"output", "x.flac", "without extension"}},
+      {to("x", R"("format":{"preset":"acx","sample_rate":48000})"), {"format.sample_rate", "48000", "44100"}},
+      {to("x", R"("format":{"preset":"acx","bitrate_kbps":128})"), {"format.bitrate_kbps", "128", "192, 224"}},
+      {to("x", R"("format":{"preset":"acx","bitrate_kbps":200})"), {"format.bitrate_kbps", "200", "192, 224"}},
+      {to("x", R"("format":{"preset":"acx","vbr_quality":0})"), {"format.vbr_quality", "acx", "constant"}},
+      {to("x", R"("format":{"preset":"acx"},"split":"single")"), {"split", "single", "acx", "chapters"}},
+      {to("x", R"("format":{"preset":"acx"},"pauses":{"chapter_ms":900})"), {"pauses.chapter_ms", "900", "1000 to"}},
+      {to("x", R"("format":{"preset":"acx"},"credits":{"opening":" "})"), {"credits.opening", "nothing to say"}},
+      {to("x", R"("format":{"preset":"acx"},"credits":{"ending":"x"})"), {"credits.ending", "unknown"}},
+      {to("x", R"("credits":{"closing":"By {writer}."})"), {"credits.closing", "{writer}", "{author}"}},
+      {to("x", R"("credits":{"closing":"Bye."},"format":{"preset":"none"})"), {"credits", "acx", "none"}},
       {with(R"("format":{"sample_rate":44000})"), {"format.sample_rate", "44000", "24000, 44100, 48000"}},
       {with(R"("format":{"sample_rate":44100,"bitrate_kbps":144})"),
        {"format.bitrate_kbps", "144", "44100 Hz", "128, 160"}},
@@ -236,6 +249,21 @@ TEST(Job, EveryMistakeIsNamed) {
     for (const std::string& part : mistake.named)
       EXPECT_NE(complaint(mistake.json).find(part), std::string::npos)
           << mistake.json << " was answered with: " << complaint(mistake.json) << "\nwhich lacks: " << part;
+}
+
+TEST(Job, APresetMakesAFileForEachChapterAndLeavesTheRestOpen) {
+  const Job job = parse(R"({"input":"a.epub","output":"books/a/","format":{"preset":"acx","bitrate_kbps":256},
+    "pauses":{"chapter_ms":1000},"credits":{"opening":"{title}, read by {narrator}.","closing":"The end."}})");
+  EXPECT_EQ(job.format.preset, "acx");
+  EXPECT_EQ(job.output, "books/a");
+  EXPECT_EQ(job.files.split_chapters, true);
+  EXPECT_EQ(job.format.sample_rate, 44'100);
+  EXPECT_EQ(job.format.bitrate_kbps, 256);
+  EXPECT_EQ(job.credits.opening, "{title}, read by {narrator}.");
+  EXPECT_EQ(job.credits.closing, "The end.");
+  const Job none = parse(R"({"input":"a.epub","output":"a.flac","format":{"preset":"none","codec":"flac"}})");
+  EXPECT_EQ(none.format.preset, "none");
+  EXPECT_FALSE(none.files.split_chapters.has_value());
 }
 
 TEST(Job, LengthIsLimitedAndTheLimitItselfIsAllowed) {

@@ -80,6 +80,31 @@ TEST(Loudness, SilenceIsGatedAndNothingElseIsMinusInfinity) {
   EXPECT_EQ(levels_of({}).rms_dbfs(), -std::numeric_limits<double>::infinity());
 }
 
+TEST(NoiseFloor, IsThatOfTheQuietestHalfSecond) {
+  std::vector<float> sound = tone(997, 0.1, 20 * rate);
+  const auto at = [&](double seconds) { return sound.begin() + std::lround(seconds * rate); };
+  std::transform(at(3), at(3.4), at(3), [](float sample) { return 0 * sample; }); // too short to count alone
+  std::transform(at(11.93), at(12.65), at(11.93), [](float sample) { return 0.001F * sample; });
+  EXPECT_NEAR(levels_of(sound).noise_floor_dbfs(), -83.01, 0.05);
+  EXPECT_NEAR(levels_of(tone(997, 0.1, rate / 4)).noise_floor_dbfs(), -23.01, 0.05) << "of all of it";
+  EXPECT_EQ(levels_of(std::vector<float>(rate)).noise_floor_dbfs(), -std::numeric_limits<double>::infinity());
+  EXPECT_EQ(levels_of({}).noise_floor_dbfs(), -std::numeric_limits<double>::infinity());
+}
+
+TEST(NoiseFloor, OfStretchesIsThatOfTheWhole) {
+  const std::size_t stretch = 5 * rate + 777;
+  for (const double quiet_from : {0.0, 4.4, 4.9, 9.7, 19.3}) { // inside of stretches, and over their edges
+    std::vector<float> sound = tone(997, 0.1, 20 * rate);
+    std::fill_n(sound.begin() + std::lround(quiet_from * rate), rate * 7 / 10, 1e-3F);
+    Levels sum;
+    for (std::size_t begin = 0; begin < sound.size(); begin += stretch) {
+      sum.add(Levels::of(sound, begin, std::min(stretch, sound.size() - begin), rate));
+    }
+    EXPECT_NEAR(sum.noise_floor_dbfs(), -60, 0.01) << quiet_from;
+    EXPECT_NEAR(levels_of(sound).noise_floor_dbfs(), -60, 0.01) << quiet_from;
+  }
+}
+
 TEST(TruePeak, IsSeenBetweenSamples) {
   // a quarter of the sample rate, shifted by an eighth of a period: every sample is at 0.707 of the peak
   const std::vector<float> sound = tone(rate / 4.0, 0.5, 2000, std::numbers::pi / 4);
