@@ -28,9 +28,9 @@ struct AcxLimits {
   static constexpr double most_tail_s = 5;
 };
 
-/// What the preset makes: in the middle of the limits.
+/// What the preset makes: in the middle of the limits, once short files with long pauses are among the others.
 struct AcxAims {
-  static constexpr double rms_dbfs = -20;
+  static constexpr double rms_dbfs = -19.5;
   static constexpr double room_tone_dbfs = -70;
   static constexpr double head_s = 0.75;
 };

@@ -182,9 +182,10 @@ void read_output(ConfigSection section, BookShape& shape, AcxCredits& credits) {
   section.reject_unknown();
 }
 
-std::string describe(const BookShape& shape) {
-  return std::string("\n[output]\nsplit = ") + (shape.split_chapters ? "\"chapters\"" : "\"single\"") +
-         "\nlayout = " + (shape.audiobookshelf ? "\"audiobookshelf\"" : "\"file\"") +
+/// @param acx the preset: has its own split.
+std::string describe(const BookShape& shape, bool acx) {
+  const std::string split = shape.split_chapters ? "\nsplit = \"chapters\"" : acx ? "" : "\nsplit = \"single\"";
+  return "\n[output]" + split + "\nlayout = " + (shape.audiobookshelf ? "\"audiobookshelf\"" : "\"file\"") +
          "\nsubtitles = " + (shape.subtitles ? "\"vtt\"" : "\"none\"") + "\n";
 }
 
@@ -239,7 +240,7 @@ Config load_config(const std::filesystem::path& file) {
   read_gates(root.section("gates"), config.gates);
   read_output(root.section("output"), config.output, config.acx);
   if (config.audio.acx && !config.output.split_chapters && table["output"]["split"]) {
-    root.section("output").reject("split", "\"chapters\", as audio.preset \"acx\" makes");
+    root.section("output").reject("split", "\"chapters\", which audio.preset \"acx\" makes");
   }
   read_estimate(root.section("estimate"), config.estimate);
   read_log(root.section("log"), config.log_level);
@@ -274,7 +275,7 @@ std::string describe(const Config& config) {
       << ", true_peak_dbtp = " << audio.loudness.value_or(LoudnessTarget()).true_peak_dbtp
       << " }\npauses = { sentence_s = " << audio.pauses.sentence_s << ", paragraph_s = " << audio.pauses.paragraph_s
       << ", scene_s = " << audio.pauses.scene_s << ", chapter_s = " << audio.pauses.chapter_s << " }\n\n"
-      << describe(gates) << describe(output) << "\n[output.acx]\nopening_credits = " << quoted(acx.opening)
+      << describe(gates) << describe(output, audio.acx) << "\n[output.acx]\nopening_credits = " << quoted(acx.opening)
       << "\nclosing_credits = " << quoted(acx.closing)
       << "\n\n[estimate]\ntimes_real_time = " << estimate.times_real_time
       << "\nprice_per_gpu_hour = " << estimate.price_per_gpu_hour << "\n\n[log]\nlevel = " << quoted(log_level) << "\n";

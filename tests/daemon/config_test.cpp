@@ -167,6 +167,38 @@ TEST(Config, GatesHaveTheirBoundsHeadsAndCommand) {
   }
 }
 
+TEST(Config, ThePresetAcxSettlesTheFormatAndItsCreditsCanBeWritten) {
+  const testing::TemporaryFolder folder;
+  const Config config =
+      load_config(folder.write("a.toml", std::string(least) + "[audio]\npreset = 'acx'\nbitrate_kbps = 256\n"
+                                                              "[output.acx]\nopening_credits = '{title}.'\n"));
+  EXPECT_TRUE(config.audio.acx);
+  EXPECT_EQ(config.audio.format.sample_rate, 44'100);
+  EXPECT_EQ(config.audio.format.bitrate_kbps, 256);
+  EXPECT_EQ(config.acx.opening, "{title}.");
+  EXPECT_EQ(config.acx.closing, jobs::default_closing_credits);
+  const Config again = load_config(folder.write("b.toml", describe(config)));
+  EXPECT_EQ(describe(again), describe(config));
+  EXPECT_TRUE(again.audio.acx);
+  EXPECT_FALSE(load_config(folder.write("c.toml", least)).audio.acx);
+}
+
+TEST(Config, WhatContradictsThePresetAcxIsNamed) {
+  const auto error_with = [](const std::string& lines) { return error_of(std::string(least) + lines); };
+  const std::string acx = "[audio]\npreset = 'acx'\n";
+  EXPECT_EQ(error_with(acx + "codec = 'flac'\n"), ": audio: codec flac contradicts the preset acx; valid: mp3");
+  EXPECT_EQ(error_with(acx + "sample_rate = 24000\n"),
+            ": audio: sample_rate 24000 contradicts the preset acx; valid: 44100");
+  EXPECT_EQ(error_with(acx + "bitrate_kbps = 160\n"),
+            ": audio: bitrate_kbps 160 contradicts the preset acx; valid: 192 224 256 320");
+  EXPECT_EQ(error_with(acx + "[output]\nsplit = 'single'\n"),
+            ":8: output.split: expected \"chapters\", which audio.preset \"acx\" makes, found 'single'");
+  EXPECT_EQ(error_with("[audio]\npreset = 'audible'\n"),
+            ":6: audio.preset: expected \"none\" or \"acx\", found 'audible'");
+  EXPECT_TRUE(error_with("[output.acx]\nclosing_credits = 'By {writer}.'\n")
+                  .starts_with(":6: output.acx.closing_credits: expected a text to say ({writer} is no placeholder"));
+}
+
 TEST(Config, APasswordInTheUrlIsNotDescribed) {
   Config config;
   config.redis.url = "redis://worker:secret@host:6379";

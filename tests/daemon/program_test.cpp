@@ -1,4 +1,5 @@
 // The real program where it needs no Redis: its command line, its exit status and what it says.
+#include "tests/daemon/acx_listener.h"
 #include "tests/daemon/fakes.h"
 #include "tests/daemon/process.h"
 #include "tests/jobs/redis_fixture.h"
@@ -125,6 +126,46 @@ TEST_F(Program, ABookIsRenderedWithTheEmbeddedCheckpointAndTheSecondTimeNothingI
 
   ASSERT_EQ(run({"render", book, "-o", output_, "--seed", "8", "--force"}), 0) << said();
   EXPECT_TRUE(has_said("2 utterances: 2 rendered, 0 reused\n")) << "another seed, another take: " << said();
+}
+
+TEST_F(Program, AnAcxBookInTheEmbeddedVoiceMeetsTheNumbersInTheEarsOfAnotherDecoder) {
+  const fs::path book =
+      folder_.write("lamp.md", "---\ntitle: The Lamp\nauthor: Ann Author\n---\n# One\n\nThe road went down to the "
+                               "harbour, past the old mill and the empty market.\n\n# Two\n\nIn the morning the sea "
+                               "was calm, and the lamp was still burning.\n");
+  const fs::path output = folder_.path() / "book";
+  ASSERT_EQ(run({"render", book, "-o", output, "--preset", "acx"}), 0) << said();
+  EXPECT_TRUE(has_said("ACX report: pass")) << said() << testing::read_file(output / "acx-report.txt");
+  const std::vector<std::string> files = {"01 - Opening Credits.mp3", "02 - One.mp3", "03 - Two.mp3",
+                                          "04 - Closing Credits.mp3"};
+  const auto report = nlohmann::json::parse(testing::read_file(output / "acx-report.json"));
+  EXPECT_TRUE(report.at("pass").get<bool>());
+  ASSERT_EQ(report.at("files").size(), files.size());
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    EXPECT_EQ(report.at("files")[i].at("file"), files[i]);
+    const testing::Heard heard = testing::listen_to(output / files[i]);
+    testing::expect_meets_acx(heard, files[i]);
+    for (const auto& measure : report.at("files")[i].at("measures")) {
+      if (measure.at("measure") == "rms_dbfs") {
+        EXPECT_NEAR(measure.at("value").get<double>(), heard.rms_db, 0.01) << files[i];
+      }
+    }
+  }
+}
+
+TEST_F(Program, WhatContradictsThePresetOfRenderIsExitStatus2AndNamed) {
+  const fs::path book = folder_.write("book.txt", "It was late in the evening.\n");
+  const auto refused = [&](std::vector<std::string> options, const std::string& why) {
+    options.insert(options.begin(), {"render", book, "-o", folder_.path() / "book"});
+    EXPECT_EQ(run(options), 2);
+    EXPECT_TRUE(has_said(why)) << said();
+  };
+  refused({"--preset", "acx", "--loudness", "-19"}, "--loudness: contradicts --preset acx");
+  refused({"--preset", "acx", "--split", "single"}, "--split: single contradicts --preset acx");
+  refused({"--preset", "acx", "--bitrate", "64"}, "bitrate_kbps 64 contradicts the preset acx; valid: 192");
+  refused({"--preset", "audible"}, "--preset");
+  refused({"--opening-credits", "x"}, "--opening-credits: needs --preset acx");
+  refused({"--preset", "acx", "--closing-credits", "{writer}"}, "{writer} is no placeholder");
 }
 
 TEST_F(Program, WhatASyntheticCheckpointSpeaksIsCalledNoise) {

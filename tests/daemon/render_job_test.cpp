@@ -472,6 +472,63 @@ TEST_F(FolderJobTest, WhatAWorkerDoesWithoutBeingAskedIsInItsConfiguration) {
   EXPECT_FALSE(output().empty());
 }
 
+TEST_F(FolderJobTest, APresetOfTheJobMakesTheFilesOfAcxAndAFailureOfItsReportIsAWarning) {
+  jobs::Job wanted = folder_job();
+  wanted.format.preset = "acx";
+  wanted.credits.closing = "This was {title}.";
+  const auto record = run(wanted);
+  ASSERT_EQ(record.state, "done") << record.error;
+  EXPECT_EQ(names(), (std::vector<std::string>{"01 - Opening Credits.mp3", "02 - One.mp3", "03 - Two.mp3",
+                                               "04 - Closing Credits.mp3", "acx-report.json", "acx-report.txt",
+                                               "metadata.json"}));
+  EXPECT_EQ(record.commit, fingerprint_of_folder(storage_, "out/book"));
+  const nlohmann::json result = nlohmann::json::parse(record.result);
+  EXPECT_FALSE(result.at("acx").at("pass").get<bool>()) << "the fake voice is noise";
+  EXPECT_EQ(result.at("acx").at("files"), 4);
+  const nlohmann::json& failed = result.at("acx").at("failed").at(0);
+  const std::string warning = result.at("warnings").dump();
+  EXPECT_NE(warning.find("ACX: " + failed.at("file").get<std::string>()), std::string::npos) << warning;
+  EXPECT_NE(warning.find(failed.at("measure").get<std::string>()), std::string::npos) << warning;
+}
+
+TEST_F(FolderJobTest, APresetOfTheWorkerIsForJobsThatNameNone) {
+  surroundings_.defaults.acx = true;
+  surroundings_.defaults.credits.opening = "Here begins {title}.";
+  jobs::Job plain = job();
+  plain.output = "out/plain";
+  EXPECT_EQ(run(plain).state, "done");
+  EXPECT_EQ(names("out/plain").front(), "01 - Opening Credits.mp3");
+
+  jobs::Job none = folder_job("none");
+  none.format.preset = "none";
+  none.output = "out/none";
+  EXPECT_EQ(run(none).state, "done");
+  EXPECT_EQ(names("out/none"), both_);
+
+  const auto error_of = [&](const std::string& id, const std::function<void(jobs::Job&)>& change) {
+    jobs::Job wrong = job();
+    wrong.id = id;
+    wrong.output = "out/" + id;
+    change(wrong);
+    return run(wrong).error;
+  };
+  const auto has = [](const std::string& error, const std::string& part) {
+    return error.find(part) != std::string::npos ? ::testing::AssertionSuccess()
+                                                 : ::testing::AssertionFailure() << error;
+  };
+  const std::string way_out = "{\"preset\": \"none\"}";
+  EXPECT_TRUE(
+      has(error_of("a", [](jobs::Job& one) { one.files.split_chapters = false; }), "field 'split': \"single\""));
+  EXPECT_TRUE(has(error_of("b", [](jobs::Job& one) { one.files.split_chapters = false; }), way_out));
+  EXPECT_TRUE(
+      has(error_of("c", [](jobs::Job& one) { one.pauses.chapter_ms = 500; }), "field 'pauses.chapter_ms': 500"));
+  EXPECT_TRUE(has(error_of("d", [](jobs::Job& one) { one.format.codec = "opus"; }), "codec opus contradicts"));
+  EXPECT_TRUE(has(error_of("e", [](jobs::Job& one) { one.format.vbr_quality = 2; }), "vbr_quality 2 contradicts"));
+  EXPECT_TRUE(has(error_of("f", [](jobs::Job& one) { one.output = "out/f.mp3"; }), "a preset"));
+  surroundings_.defaults.acx = false;
+  EXPECT_TRUE(has(error_of("g", [](jobs::Job& one) { one.credits.opening = "x"; }), "field 'credits'"));
+}
+
 TEST_F(FolderJobTest, CoverAndMetadataOfTheJobComeBeforeTheDocuments) {
   jobs::Job wanted = folder_job();
   wanted.files.audiobookshelf = true;

@@ -159,6 +159,17 @@ TEST_F(RedisCtl, EnqueueReadsTheTextAndTheClipsPathToo) {
                                      {"format", {{"vbr_quality", 4}}}}));
 }
 
+TEST_F(RedisCtl, EnqueueTakesAPresetAndItsCredits) {
+  EXPECT_EQ(ctl({"enqueue", "-i", "a.epub", "-o", "a", "--preset", "acx", "--opening-credits", "{title}.",
+                 "--closing-credits", "The end.", "--bitrate-kbps", "256"})
+                .status,
+            0);
+  EXPECT_EQ(payload("normal"), (json{{"input", "a.epub"},
+                                     {"output", "a"},
+                                     {"format", {{"preset", "acx"}, {"bitrate_kbps", 256}}},
+                                     {"credits", {{"opening", "{title}."}, {"closing", "The end."}}}}));
+}
+
 TEST_F(RedisCtl, AMistakeIsSaidBeforeAnythingIsAdded) {
   const auto refuses = [&](std::vector<std::string> words, const std::string& part, const std::string& in = "") {
     words.insert(words.begin(), "enqueue");
@@ -175,6 +186,8 @@ TEST_F(RedisCtl, AMistakeIsSaidBeforeAnythingIsAdded) {
   refuses({"-i", "a.txt", "-o", "a.mp3", "--title", "\xff"}, "--title: not UTF-8");
   refuses({"-i", "a.txt", "-o", "a.mp3", "--queue", "urgent"}, "urgent");
   refuses({"-i", "a.txt", "-o", "a.mp3", "--titel", "x"}, "--titel");
+  refuses({"-i", "a.txt", "-o", "a.mp3", "--preset", "acx"}, "output: \"a.mp3\"");
+  refuses({"-i", "a.txt", "-o", "a", "--preset", "acx", "--codec", "flac"}, "format.codec: \"flac\"");
   refuses({"-i", "a.txt", "-o", "a.mp3", "--normalize", "no"}, "normalize: expected true or false");
   refuses({"-i", "a.txt", "-o", "a.mp3", "--dictionary", "/nonexistent.toml"}, "--dictionary: /nonexistent.toml");
   refuses({"--job", "-"}, "ouput", R"({"input":"a.txt","ouput":"a.mp3"})");
