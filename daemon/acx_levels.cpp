@@ -16,6 +16,8 @@ constexpr double codec_headroom_db = 0.5;
 constexpr double rms_margin_db = 0.2;
 constexpr double rms_reserve_db = 0.5;
 constexpr double peak_reserve_db = 0.1;
+/// Where the limiter is at work it takes up to half of what is added.
+constexpr double limiter_share = 2;
 
 } // namespace
 
@@ -31,14 +33,16 @@ std::optional<storage::LevelSettings> acx_correction(const storage::LevelSetting
   if (!std::isfinite(rms)) {
     return std::nullopt;
   }
+  const double peak = std::max(20 * std::log10(decoded.levels.peak()), decoded.levels.true_peak_dbtp());
+  const bool is_limited = used.ceiling_dbtp && peak > *used.ceiling_dbtp - codec_headroom_db;
   storage::LevelSettings next = used;
   if (rms < AcxLimits::least_rms_dbfs + rms_margin_db) {
-    next.gain_db += AcxLimits::least_rms_dbfs + rms_reserve_db - rms;
+    const double missing_db = AcxLimits::least_rms_dbfs + rms_reserve_db - rms;
+    next.gain_db += is_limited ? limiter_share * missing_db : missing_db;
   } else if (rms > AcxLimits::most_rms_dbfs - rms_margin_db) {
     next.gain_db += AcxLimits::most_rms_dbfs - rms_reserve_db - rms;
   }
   next.gain_db = std::clamp(next.gain_db, -most_gain_db, most_gain_db);
-  const double peak = std::max(20 * std::log10(decoded.levels.peak()), decoded.levels.true_peak_dbtp());
   if (peak > AcxLimits::most_peak_dbfs) {
     *next.ceiling_dbtp -= peak - AcxLimits::most_peak_dbfs + peak_reserve_db;
   }

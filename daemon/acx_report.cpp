@@ -46,15 +46,15 @@ constexpr const char* notice =
 constexpr const char* method =
     "Measured on the decoded MP3 files, each for itself; clipped samples on what the voice delivered. Noise floor: RMS "
     "of "
-    "the quietest half second. Noise of the voice: median over its utterances of the quietest 50 ms of each.";
+    "the quietest half second. Noise of the voice: median over its utterances of the quietest 30 ms of each.";
 
 double to_db(double power) { return 10 * std::log10(power); }
 
 bool is_heard(float power) { return to_db(power) > AcxLimits::most_noise_dbfs; }
 
-/// The quietest 50 ms inside of an utterance, its outermost 10 ms left out: mean square. Nothing when it is too short.
+/// The quietest 30 ms inside of an utterance, its outermost 10 ms left out: mean square. Nothing when it is too short.
 std::optional<double> quietest(const std::vector<float>& powers, const AcxSpan& utterance) {
-  constexpr std::ptrdiff_t windows = 5;
+  constexpr std::ptrdiff_t windows = 3;
   constexpr double per_second = storage::DecodedAudio::powers_per_second;
   const auto size = static_cast<std::ptrdiff_t>(powers.size());
   const auto begin = static_cast<std::ptrdiff_t>(std::ceil(utterance.begin_s * per_second)) + 1;
@@ -77,7 +77,7 @@ std::optional<double> voice_noise_dbfs(const AcxHearing& hearing) {
   if (noises.empty()) {
     return std::nullopt;
   }
-  const auto middle = noises.begin() + static_cast<std::ptrdiff_t>(noises.size() / 2);
+  const auto middle = noises.begin() + static_cast<std::ptrdiff_t>((noises.size() - 1) / 2);
   std::ranges::nth_element(noises, middle);
   return to_db(*middle);
 }

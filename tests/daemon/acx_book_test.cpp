@@ -31,7 +31,7 @@ engine::Waveform speak(const std::string& text, const Voice& voice) {
     const double t = static_cast<double>(i) / rate;
     double buzz = 0;
     for (int harmonic = 1; harmonic <= 12; ++harmonic) {
-      buzz += std::cos(2 * pi * 110 * harmonic * t) / harmonic;
+      buzz += std::cos(2 * pi * 110 * harmonic * t + pi * harmonic * harmonic / 12) / harmonic;
     }
     const double syllable = std::pow(std::sin(pi * 3.3 * t), 2) * (0.5 + 0.5 * std::pow(std::sin(pi * 0.37 * t), 2));
     const bool is_pause = t < 0.2 || t > seconds - 0.2 || std::fmod(t, 1.5) > 1.35;
@@ -46,7 +46,8 @@ engine::Waveform speak(const std::string& text, const Voice& voice) {
 const char* const tale = "---\ntitle: The Lamp\nauthor: Ann Author, Ben Writer\n---\n"
                          "# One: Dawn\n\nThe road went down to the harbour, past the old mill.\n\nHe went home.\n\n"
                          "* * *\n\nNobody had seen the boat come in, and nobody asked whose it was.\n\n"
-                         "# Two\n\nThe sea was calm again.\n\n# Three\n\nThe end came with the morning.\n";
+                         "# Two\n\nThe sea was calm again, and a line of foam was all that was left of the night.\n\n"
+                         "# Three\n\nThe end came with the morning, when the fog had gone and the boats were back.\n";
 
 class AcxBook : public ::testing::Test {
 protected:
@@ -90,7 +91,8 @@ protected:
   /// Of @p file in the report.
   [[nodiscard]] std::map<std::string, double> measures_of(const std::string& file) const {
     std::map<std::string, double> measures;
-    for (const auto& entry : report().at("files")) {
+    const nlohmann::json whole = report();
+    for (const auto& entry : whole.at("files")) {
       for (const auto& measure : entry.at("measures")) {
         if (entry.at("file") == file) {
           measures[measure.at("measure")] = measure.at("value").get<double>();
@@ -120,7 +122,7 @@ const std::vector<std::string> all_files = {"01 - Opening Credits.mp3", "02 - On
                                             "04 - Three.mp3", "05 - Closing Credits.mp3"};
 
 TEST_F(AcxBook, EveryFileMeetsTheNumbersInTheEarsOfAnotherDecoder) {
-  for (const double level : {0.004, 0.08, 0.25}) {
+  for (const double level : {0.04, 0.08, 0.25}) {
     voice_.level = level;
     options_.chunk_store = folder_.path() / ("chunks" + std::to_string(level));
     options_.replace = true;
@@ -185,7 +187,8 @@ TEST_F(AcxBook, ABookWithoutAnAuthorSaysSoInItsWarnings) {
 
 TEST_F(AcxBook, OnlyAChapterThatIsTooQuietGetsAnotherGain) {
   voice_of_ = [](const std::string& text) {
-    return text.find("sea was calm again") != std::string::npos || text == "Two" ? Voice{.level = 0.03} : Voice{};
+    return text.find("sea was calm again") != std::string::npos || text == "Two" ? Voice{.level = 0.06}
+                                                                                 : Voice{.level = 0.16};
   };
   const BookReport book = render();
   EXPECT_TRUE(book.acx->passes()) << tests::read_file(options_.output / "acx-report.txt");
@@ -219,20 +222,23 @@ TEST_F(AcxBook, TheSameBookIsTheSameBytesAlsoAfterAnInterruption) {
 TEST_F(AcxBook, NothingJumpsWhereRoomToneAndVoiceMeet) {
   render();
   const auto samples = tests::ffmpeg_samples(options_.output / "02 - One - Dawn.mp3");
-  // outside of the voice: where 50 ms around are below -55 dB
+  // outside of the voice: where it is below -55 dB for 150 ms
   const std::size_t window = 44'100 / 20;
   float largest = 0;
   std::size_t looked_at = 0;
-  for (std::size_t begin = 0; begin + window < samples.size(); begin += window) {
+  const auto is_quiet = [&](std::size_t begin) {
+    return testing::rms_db(std::span(samples).subspan(begin, window)) < -55;
+  };
+  for (std::size_t begin = window; begin + 2 * window < samples.size(); begin += window) {
     const auto part = std::span(samples).subspan(begin, window);
-    if (testing::rms_db(part) < -55) {
+    if (is_quiet(begin - window) && is_quiet(begin) && is_quiet(begin + window)) {
       for (std::size_t i = 1; i < part.size(); ++i) {
         largest = std::max(largest, std::abs(part[i] - part[i - 1]));
         ++looked_at;
       }
     }
   }
-  EXPECT_GT(looked_at, 4U * 44'100) << "head, pauses and tail";
+  EXPECT_GT(looked_at, 3U * 44'100) << "head, pauses and tail";
   EXPECT_LT(largest, 0.01F);
   EXPECT_GT(largest, 0) << "no digital silence";
 }

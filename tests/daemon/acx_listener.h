@@ -49,7 +49,9 @@ inline Heard listen_to(const std::filesystem::path& file) {
       tests::output_of("ffprobe -v error -show_entries packet=size -of csv=p=0 '" + file.string() + "'"));
   std::vector<int> sizes;
   for (std::string line; std::getline(packets, line);) {
-    sizes.push_back(std::stoi(line) / 2); // 626 and 627 bytes are the same
+    if (!line.empty()) {
+      sizes.push_back(std::stoi(line) / 2); // 626 and 627 bytes are the same
+    }
   }
   std::ranges::sort(sizes);
   heard.packet_sizes = static_cast<std::size_t>(std::ranges::unique(sizes).begin() - sizes.begin());

@@ -133,7 +133,7 @@ TEST(AcxReportTest, NoiseOfTheVoiceIsWhatIsHeardWhereItDoesNotSpeak) {
   quiet(320, 1e-5F); // -50 dB
   quiet(520, 1e-5F);
   quiet(800, 1e-9F); // between utterances
-  const std::vector<AcxSpan> utterances = {{1, 2.5}, {3, 4.5}, {5, 6.5}, {7, 7.04}};
+  const std::vector<AcxSpan> utterances = {{1, 2.5}, {3, 4.5}, {5, 6.5}, {7, 7.03}};
   const auto measures = measure_acx({audio, utterances, 0});
   const AcxMeasure* noise = find(measures, "voice_noise_dbfs");
   ASSERT_NE(noise, nullptr);
