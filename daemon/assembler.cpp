@@ -36,10 +36,9 @@ StoredPiece PieceReader::read(std::size_t piece, const std::stop_token& stop) {
   for (int i = 0; i < max_reads; ++i) {
     ticket_.wait_stored(piece, stop);
     if (auto stored = try_read(store_, key, sample_rate_)) {
-      if (!stored->notes.takes.empty()) {
-        notes_.insert_or_assign(piece, stored->notes);
-      }
-      return {std::move(stored->samples), stored->notes.hit_token_limit};
+      const bool hit_token_limit = stored->notes.hit_token_limit;
+      notes_.insert_or_assign(piece, std::move(stored->notes));
+      return {std::move(stored->samples), hit_token_limit};
     }
     ++corrupt_chunks_;
     ticket_.render_again(piece);

@@ -36,7 +36,7 @@ public:
   StoredPiece read(std::size_t piece, const std::stop_token& stop);
   /// How many chunks were found unreadable and rendered again.
   [[nodiscard]] std::size_t corrupt_chunks() const noexcept { return corrupt_chunks_; }
-  /// Of the pieces read so far those with takes that gates found fault with, in whichever run.
+  /// Of the pieces read so far: which attempt is heard, and what the gates found, in whichever run.
   [[nodiscard]] const std::map<std::size_t, AudioNotes>& notes() const noexcept { return notes_; }
 
 private:

@@ -13,6 +13,8 @@
 namespace audiobookd::daemon {
 namespace {
 
+constexpr std::size_t key_digits = 16; ///< of PlannedUtterance::key
+
 engine::Utterance make_utterance(const jobs::Chunk& chunk, const BookOptions& options, const Renderer& renderer) {
   engine::Utterance utterance;
   const jobs::JobParams& params = options.params;
@@ -111,12 +113,13 @@ Book plan_book(const jobs::Document& written, const BookOptions& options, const 
   for (const jobs::Chunk& chunk : chunks) {
     engine::Utterance utterance = make_utterance(chunk, options, renderer);
     std::string key = renderer.chunk_key(utterance);
+    const std::string short_key = key.substr(0, key_digits);
     const auto [known, is_new] = piece_of_key.emplace(key, book.pieces.size());
     if (is_new) {
       book.pieces.push_back({std::move(utterance), std::move(key), chunk.predicted_tokens});
     }
-    book.utterances.push_back(
-        {known->second, chunk.chapter, options.pauses.before(chunk.follows), std::move(texts[book.utterances.size()])});
+    book.utterances.push_back({known->second, chunk.chapter, options.pauses.before(chunk.follows),
+                               std::move(texts[book.utterances.size()]), short_key});
     book.words += count_words(chunk.text);
   }
   if (options.is_interactive) {

@@ -10,6 +10,7 @@
 #include "jobs/job.h"
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,11 +27,19 @@ struct BookOptions {
   bool is_interactive = false;                ///< somebody waits for its beginning
 };
 
+/// A take that somebody has asked for: it is heard whatever the gates find.
+struct ChosenTake {
+  int attempt = 0;
+  int takes = 0;         ///< attempts that there are to choose from, as far as is known
+  std::string chunk_key; ///< of the audio that is heard where nobody chooses
+};
+
 /// Audio to render. Text that returns under the same circumstances is one piece, however often it is heard.
 struct Piece {
   engine::Utterance utterance; ///< complete but for its id
   std::string chunk_key;       ///< of the audio in the chunk store
   int predicted_tokens = 0;
+  std::optional<ChosenTake> chosen = {}; ///< nothing: the gates choose
 };
 
 /// One place of the book.
@@ -39,6 +48,8 @@ struct PlannedUtterance {
   std::size_t chapter = 0;
   double pause_s = 0;       ///< silence afterwards
   std::string written = {}; ///< what people read while they hear it: as written, where that is known
+  std::string key = {};     ///< 16 hex digits that name its text, voice, model and parameters before any redo
+  bool redone = false;      ///< apply_redo() (redo.h) has changed what is heard here
 };
 
 struct Book {

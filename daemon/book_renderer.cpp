@@ -5,6 +5,8 @@
 #include "daemon/acx_levels.h"
 #include "daemon/assembler.h"
 #include "daemon/errors.h"
+#include "daemon/list_utterances.h"
+#include "daemon/redo.h"
 #include "daemon/voice_level.h"
 
 #include <algorithm>
@@ -199,6 +201,13 @@ Written write_leveled(const Making& with, const std::string& book_id, BookProgre
   if (with.request.acx) {
     return write_acx(with, progress);
   }
+  if (const auto& gain_db = with.request.redo.gain_db) { // what is not redone stays as it is
+    storage::LevelSettings levels{.gain_db = *gain_db};
+    if (target) {
+      levels.ceiling_dbtp = target->true_peak_dbtp - codec_headroom_db;
+    }
+    return write_once(with, levels, progress);
+  }
   if (!target) {
     return write_once(with, {}, progress);
   }
@@ -230,6 +239,39 @@ void log_gates(const GateReport& gates, const std::string& book_id) {
   }
 }
 
+BookListing make_listing(const Making& with, const Written& written) {
+  const Studio& studio = with.studio;
+  const engine::EngineInfo& info = studio.renderer.info();
+  const std::string& payload = with.request.payload;
+  return {.job = with.request.job,
+          .payload = payload.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json::parse(payload),
+          .output = with.request.output,
+          .fingerprint = {},
+          .model = info.model,
+          .voice = voice_of(with.request),
+          .gain_db = written.gain_db,
+          .utterances = list_utterances(with.book, written.book, with.reader.notes(), studio.store, info.sample_rate)};
+}
+
+/// Of a folder the listing is a file in it, of a single file whoever publishes it writes one beside it.
+std::optional<BookListing> put_listing(const Making& with, Written& written) {
+  const BookShape& shape = with.request.shape;
+  if (!shape.listing) {
+    return std::nullopt;
+  }
+  BookListing listing = make_listing(with, written);
+  if (!shape.is_folder()) {
+    for (ListedUtterance& utterance : listing.utterances) {
+      utterance.file = listing.output.substr(listing.output.rfind('/') + 1);
+    }
+    return listing;
+  }
+  const std::string json = to_json(listing);
+  with.output.begin_file(listing_file).append(std::as_bytes(std::span(json)));
+  written.book.files.push_back({listing_file, 0, json.size()});
+  return std::nullopt;
+}
+
 double rounded(double value) { return std::round(value * 1000) / 1000; }
 
 } // namespace
@@ -259,8 +301,13 @@ void ChunkClaim::take(const Book& book, const engine::EngineInfo& info, const st
     const double samples = length_margin * samples_per_token * piece.predicted_tokens;
     bytes += storage::ChunkStore::entry_bytes(static_cast<std::uint64_t>(samples));
     keys.push_back(piece.chunk_key);
-    for (int attempt = 0; attempt < takes; ++attempt) {
-      keys.push_back(take_key(piece.chunk_key, attempt));
+    if (piece.chosen) { // what the listing says of the others
+      keys.push_back(piece.chosen->chunk_key);
+    }
+    const std::string& key = piece.chosen ? piece.chosen->chunk_key : piece.chunk_key;
+    const int most = piece.chosen ? std::max(takes, piece.chosen->takes) : takes;
+    for (int attempt = 0; attempt < most; ++attempt) {
+      keys.push_back(take_key(key, attempt));
     }
   }
   wait_for_room(bytes, keys, stop);
@@ -308,26 +355,28 @@ std::string BookReport::to_json() const {
                                         {"rms_dbfs", rounded(levels.rms_dbfs())},
                                         {"gain_db", rounded(gain_db)},
                                         {"encoded_again", encoded_again}};
-  nlohmann::ordered_json result = {{"output", output},
-                                   {"files", file_list},
-                                   {"words", words},
-                                   {"chapters", chapters},
-                                   {"utterances", utterances},
-                                   {"rendered", rendered},
-                                   {"reused", utterances - rendered},
-                                   {"audio_seconds", rounded(audio_seconds)},
-                                   {"wall_seconds", rounded(wall_seconds)},
-                                   {"times_real_time", rounded(times_real_time())},
-                                   {"seconds_per_stage", seconds},
-                                   {"levels", level},
-                                   {"plan_seconds", rounded(plan_seconds)},
-                                   {"tail_seconds", rounded(tail_seconds)},
-                                   {"first_audio_ms", std::llround(1000 * first_audio_seconds)},
-                                   {"model", model},
-                                   {"device", device},
-                                   {"voice", voice},
-                                   {"synthetic", synthetic},
-                                   {"warnings", warnings}};
+  nlohmann::ordered_json result = {
+      {"output", output},
+      {"listing", listing_name.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(listing_name)},
+      {"files", file_list},
+      {"words", words},
+      {"chapters", chapters},
+      {"utterances", utterances},
+      {"rendered", rendered},
+      {"reused", utterances - rendered},
+      {"audio_seconds", rounded(audio_seconds)},
+      {"wall_seconds", rounded(wall_seconds)},
+      {"times_real_time", rounded(times_real_time())},
+      {"seconds_per_stage", seconds},
+      {"levels", level},
+      {"plan_seconds", rounded(plan_seconds)},
+      {"tail_seconds", rounded(tail_seconds)},
+      {"first_audio_ms", std::llround(1000 * first_audio_seconds)},
+      {"model", model},
+      {"device", device},
+      {"voice", voice},
+      {"synthetic", synthetic},
+      {"warnings", warnings}};
   result.update(audiobookd::daemon::to_json(gates));
   if (acx) {
     result["acx"] = audiobookd::daemon::to_json(*acx);
@@ -339,14 +388,17 @@ BookReport render_book(const Studio& studio, const BookRequest& request, ChunkCl
                        const std::shared_ptr<BookProgress>& progress, std::stop_token stop) {
   const engine::EngineStats stats_before = studio.renderer.stats();
   const engine::EngineInfo& info = studio.renderer.info();
-  const auto book =
-      std::make_shared<const Book>(plan_book(document_of(request, studio.renderer), request.options, studio.renderer));
+  Book plan = plan_book(document_of(request, studio.renderer), request.options, studio.renderer);
+  apply_redo(plan, request.redo.utterances, request.options, studio.renderer);
+  const auto book = std::make_shared<const Book>(std::move(plan));
   claim.take(*book, info, stop, studio.pool.most_takes());
   progress->plan(*book);
   const std::unique_ptr<BookTicket> ticket = studio.pool.open(book, request.priority, progress);
   const auto planned = BookProgress::Clock::now();
   PieceReader reader(*book, *ticket, studio.store, info.sample_rate);
-  const Written written = write_leveled({studio, request, *book, reader, output, stop}, claim.book_id(), *progress);
+  const Making making{studio, request, *book, reader, output, stop};
+  Written written = write_leveled(making, claim.book_id(), *progress);
+  std::optional<BookListing> listing = put_listing(making, written);
   BookDescription description = describe(request, make_tags(request, info), written.book);
   output.finish(description);
   const auto finished = BookProgress::Clock::now();
@@ -370,6 +422,12 @@ BookReport render_book(const Studio& studio, const BookRequest& request, ChunkCl
   report.gates.unheard = ticket->unheard();
   log_gates(report.gates, claim.book_id());
   report.files = std::move(description.files);
+  report.listing = std::move(listing);
+  report.output = request.output;
+  if (request.shape.listing) {
+    report.listing_name = request.shape.is_folder() ? request.output + "/" + report.files.back().name
+                                                    : listing_name(request.output, false);
+  }
   report.engine = difference(studio.renderer.stats(), stats_before);
   report.warnings = collect_warnings(*book, written.utterances_at_limit, reader.corrupt_chunks(), info);
   for (const std::string& failure : report.acx ? report.acx->failures() : std::vector<std::string>()) {

@@ -6,12 +6,14 @@
 
 #include "daemon/acx.h"
 #include "daemon/book.h"
+#include "daemon/book_listing.h"
 #include "daemon/book_progress.h"
 #include "daemon/book_writer.h"
 #include "daemon/gate_report.h"
 #include "daemon/renderer.h"
 #include "daemon/utterance_pool.h"
 #include "jobs/book_metadata.h"
+#include "jobs/job.h"
 #include "jobs/output_name.h"
 #include "storage/chunk_store.h"
 
@@ -80,6 +82,10 @@ struct BookRequest {
   jobs::BookMetadata metadata;        ///< besides what is in the document already (jobs::apply())
   std::optional<AcxCredits> acx = {}; ///< preset acx: with acx_format(), split_chapters, and levels of its own
   int priority = 0;                   ///< smaller is served first
+  jobs::Redo redo = {};               ///< what is heard otherwise than planned
+  std::string output = {};            ///< what is asked for, with what its placeholders stand for, for the listing
+  std::string job = {};               ///< id, for the listing
+  std::string payload = {};           ///< the job's JSON, for the listing; empty: none
 };
 
 /// For people and scripts.
@@ -105,7 +111,10 @@ struct BookReport {
   GateReport gates;
   std::string output;          ///< what was asked for, with what its placeholders stand for; whoever asked knows it
   std::vector<BookFile> files; ///< without the description of a folder
-  engine::EngineStats engine;  ///< what the engine did meanwhile, for this book and for others beside it
+  std::string listing_name;    ///< where the listing is, as `output` says where the book is; empty: there is none
+  /// Of a book in one file, if it is to have one: for whoever publishes it, who knows its fingerprint.
+  std::optional<BookListing> listing;
+  engine::EngineStats engine; ///< what the engine did meanwhile, for this book and for others beside it
   std::vector<std::string> warnings;
 
   [[nodiscard]] double times_real_time() const noexcept { return wall_seconds > 0 ? audio_seconds / wall_seconds : 0; }

@@ -78,6 +78,7 @@ void BookWriter::open_audio() {
   samples_ = file_start_;
   cues_.clear();
   spans_.clear();
+  std::erase_if(written_.utterances, [&](const HeardUtterance& heard) { return heard.file == written_.files.size(); });
   clipped_samples_ = 0;
   pause_s_ = 0;
   ++encodings_;
@@ -180,8 +181,10 @@ void BookWriter::begin_chapter() {
 void BookWriter::write(std::span<const float> samples, const std::string& text) {
   samples_ += audio_->pause(std::exchange(pause_s_, 0));
   const double begin = seconds(samples_ - file_start_);
+  const std::uint64_t first = samples_ - file_start_;
   audio_->write(samples);
   samples_ += samples.size();
+  written_.utterances.push_back({written_.files.size(), first, samples_ - file_start_});
   if (writing_.acx) {
     spans_.push_back({begin, seconds(samples_ - file_start_)});
     clipped_samples_ += clipped_share(samples) * static_cast<double>(samples.size());

@@ -24,6 +24,7 @@ struct BookShape {
   bool split_chapters = false; ///< a file for each chapter
   bool audiobookshelf = false; ///< with the cover beside them
   bool subtitles = false;      ///< WebVTT beside each audio file
+  bool listing = false;        ///< a BookListing (book_listing.h) with them
 
   /// Whether there is more than one file.
   [[nodiscard]] bool is_folder() const noexcept { return split_chapters || audiobookshelf || subtitles; }
@@ -44,6 +45,13 @@ struct BookWriting {
   std::optional<AcxWriting> acx = {}; ///< with split_chapters and MP3 only
 };
 
+/// When an utterance is heard.
+struct HeardUtterance {
+  std::size_t file = 0;    ///< index into WrittenBook::files
+  std::uint64_t begin = 0; ///< of the first sample, from the beginning of the file, at storage::source_rate()
+  std::uint64_t end = 0;   ///< behind the last one
+};
+
 /// All of what was written.
 struct WrittenBook {
   double seconds = 0;
@@ -52,6 +60,7 @@ struct WrittenBook {
   double encode_seconds = 0; ///< CPU time
   std::vector<BookFile> files;
   std::optional<AcxReport> acx; ///< of preset acx, also in the files acx-report.txt and acx-report.json
+  std::vector<HeardUtterance> utterances; ///< in the order of write()
 };
 
 class BookWriter {

@@ -3,9 +3,9 @@
 
 #include "daemon/config_section.h"
 #include "daemon/dictionary_file.h"
+#include "daemon/output_root.h"
 #include "daemon/renderer_group.h"
 #include "storage/errors.h"
-#include "storage/s3/location.h"
 
 #include <cmath>
 #include <limits>
@@ -16,22 +16,6 @@ namespace audiobookd::daemon {
 namespace {
 
 constexpr int int_max = std::numeric_limits<int>::max();
-
-/// A folder, made absolute, or a URL of S3.
-void read_root(ConfigSection& section, const char* key, std::string& root) {
-  section.read(key, root);
-  if (root.find("://") == std::string::npos) {
-    std::filesystem::path folder;
-    section.read_path(key, folder);
-    root = folder;
-    return;
-  }
-  try {
-    (void)storage::s3::parse_root(root);
-  } catch (const storage::PermanentError& error) {
-    section.reject(key, std::string("a folder, s3://BUCKET or s3://BUCKET/PREFIX (") + error.what() + ")");
-  }
-}
 
 void read_paths(ConfigSection section, PathConfig& paths) {
   for (const char* key : {"input_root", "output_root", "chunk_store"}) {
@@ -178,6 +162,7 @@ void read_output(ConfigSection section, BookShape& shape, AcxCredits& credits) {
   read_choice(section, "split", "single", "chapters", shape.split_chapters);
   read_choice(section, "layout", "file", "audiobookshelf", shape.audiobookshelf);
   read_choice(section, "subtitles", "none", "vtt", shape.subtitles);
+  section.read("listing", shape.listing);
   read_credits(section.section("acx"), credits);
   section.reject_unknown();
 }
@@ -186,7 +171,8 @@ void read_output(ConfigSection section, BookShape& shape, AcxCredits& credits) {
 std::string describe(const BookShape& shape, bool acx) {
   const std::string split = shape.split_chapters ? "\nsplit = \"chapters\"" : acx ? "" : "\nsplit = \"single\"";
   return "\n[output]" + split + "\nlayout = " + (shape.audiobookshelf ? "\"audiobookshelf\"" : "\"file\"") +
-         "\nsubtitles = " + (shape.subtitles ? "\"vtt\"" : "\"none\"") + "\n";
+         "\nsubtitles = " + (shape.subtitles ? "\"vtt\"" : "\"none\"") +
+         "\nlisting = " + (shape.listing ? "true" : "false") + "\n";
 }
 
 void read_log(ConfigSection section, std::string& level) {

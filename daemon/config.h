@@ -67,8 +67,8 @@ struct Config {
   TextConfig text;
   AudioConfig audio;
   GateConfig gates;
-  BookShape output; ///< of jobs that do not say
-  AcxCredits acx;   ///< of jobs of preset acx that do not say
+  BookShape output{.listing = true}; ///< of jobs that do not say
+  AcxCredits acx;                    ///< of jobs of preset acx that do not say
   EstimateConfig estimate;
   std::string log_level = "info"; ///< as spdlog calls them
 };

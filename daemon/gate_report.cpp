@@ -78,7 +78,8 @@ GateReport gate_report(const Book& book, const std::map<std::size_t, AudioNotes>
       continue;
     }
     const AudioNotes& of_piece = found->second;
-    report.retried += of_piece.attempt > 0 || of_piece.takes.size() > 1 ? 1 : 0;
+    const bool is_chosen = book.pieces[place.piece].chosen.has_value();
+    report.retried += !is_chosen && !of_piece.takes.empty() && (of_piece.attempt > 0 || of_piece.takes.size() > 1);
     if (of_piece.findings.empty()) {
       continue;
     }
@@ -86,7 +87,7 @@ GateReport gate_report(const Book& book, const std::map<std::size_t, AudioNotes>
     if (report.listed.size() < GateReport::most_listed) {
       report.listed.push_back({place.chapter + 1, book.chapter_titles.at(place.chapter),
                                shortened(book.pieces[place.piece].utterance.text),
-                               static_cast<int>(of_piece.takes.size()), of_piece.findings});
+                               std::max(1, static_cast<int>(of_piece.takes.size())), of_piece.findings});
     }
   }
   return report;

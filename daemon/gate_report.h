@@ -39,7 +39,7 @@ struct GateReport {
 /// Fields of a book's result: retried, best_effort, best_effort_utterances and, when there are any, unheard.
 [[nodiscard]] nlohmann::ordered_json to_json(const GateReport& report);
 
-/// @param notes by piece, of those that have takes. Text that is heard several times is counted once.
+/// @param notes by piece. Text that is heard several times is counted once.
 [[nodiscard]] GateReport gate_report(const Book& book, const std::map<std::size_t, AudioNotes>& notes);
 
 } // namespace audiobookd::daemon

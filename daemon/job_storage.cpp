@@ -80,16 +80,15 @@ std::vector<s3::Location> s3_roots(const std::string& first, const std::vector<s
   return roots;
 }
 
-std::shared_ptr<storage::Storage> open_s3(const Config& config, const AwsEnvironment& environment,
+std::shared_ptr<storage::Storage> open_s3(const storage::S3Roots& roots, const S3Config& config,
+                                          const AwsEnvironment& environment,
                                           const std::filesystem::path& credentials_folder) {
-  storage::S3Roots roots{s3_roots(config.paths.input_root, config.s3.input_roots),
-                         s3_roots(config.paths.output_root, config.s3.output_roots)};
   if (roots.input.empty() && roots.output.empty()) {
     return nullptr;
   }
-  const auto wallet = make_wallet(config.s3, environment, credentials_folder);
+  const auto wallet = make_wallet(config, environment, credentials_folder);
   (void)wallet->credentials({}); // what is missing is said now, not to the first job
-  return std::make_shared<storage::S3Storage>(settings_of(config.s3, environment), std::move(roots), wallet);
+  return std::make_shared<storage::S3Storage>(settings_of(config, environment), roots, wallet);
 }
 
 std::shared_ptr<storage::Storage> open_local(const std::string& input_root, const std::string& output_root) {
@@ -101,11 +100,21 @@ std::shared_ptr<storage::Storage> open_local(const std::string& input_root, cons
 std::unique_ptr<storage::Storage> open_job_storage(const Config& config, const AwsEnvironment& environment,
                                                    const std::filesystem::path& credentials_folder) {
   const auto& [input_root, output_root] = std::tie(config.paths.input_root, config.paths.output_root);
-  const auto on_s3 = open_s3(config, environment, credentials_folder);
+  const auto on_s3 =
+      open_s3({s3_roots(input_root, config.s3.input_roots), s3_roots(output_root, config.s3.output_roots)}, config.s3,
+              environment, credentials_folder);
   // A folder that is there for one of the two alone is never asked for the other.
   const auto inputs = s3::is_url(input_root) ? on_s3 : open_local(input_root, input_root);
   const auto outputs = s3::is_url(output_root) ? on_s3 : open_local(output_root, output_root);
   return std::make_unique<storage::RoutedStorage>(inputs, outputs, on_s3);
+}
+
+std::unique_ptr<storage::Storage> open_outputs(const OutputRoot& output, const AwsEnvironment& environment,
+                                               const std::filesystem::path& credentials_folder) {
+  const auto on_s3 =
+      open_s3({{}, s3_roots(output.root, output.s3.output_roots)}, output.s3, environment, credentials_folder);
+  const auto place = s3::is_url(output.root) ? on_s3 : open_local(output.root, output.root);
+  return std::make_unique<storage::RoutedStorage>(place, place, on_s3);
 }
 
 } // namespace audiobookd::daemon

@@ -3,6 +3,7 @@
 
 #include "daemon/config.h"
 #include "daemon/environment.h"
+#include "daemon/output_root.h"
 #include "storage/storage.h"
 
 #include <filesystem>
@@ -19,5 +20,10 @@ namespace audiobookd::daemon {
 [[nodiscard]] std::unique_ptr<storage::Storage> open_job_storage(const Config& config,
                                                                  const AwsEnvironment& environment,
                                                                  const std::filesystem::path& credentials_folder);
+
+/// The same for somebody who only looks at outputs.
+[[nodiscard]] std::unique_ptr<storage::Storage> open_outputs(const OutputRoot& output,
+                                                             const AwsEnvironment& environment,
+                                                             const std::filesystem::path& credentials_folder);
 
 } // namespace audiobookd::daemon

@@ -97,6 +97,8 @@ void describe_files(CLI::App& render, CommandLine& line) {
           "A folder with cover and metadata.json as Audiobookshelf reads it, or a file")
       ->check(CLI::IsMember({"file", "audiobookshelf"}));
   render.add_flag("--vtt", line.render.shape.subtitles, "WebVTT of what is read beside each audio file");
+  render.add_flag("--listing", line.render.shape.listing,
+                  "A list of the utterances with the book: when each is heard, and what the gates found");
   render.add_option("--cover", line.render.cover, "JPEG or PNG to put before the document's cover");
   render
       .add_option_function<std::vector<std::string>>(

@@ -3,6 +3,7 @@
 
 #include "daemon/engine_thread.h"
 #include "daemon/errors.h"
+#include "daemon/fingerprint_sink.h"
 #include "daemon/progress_bar.h"
 #include "daemon/voice_folder.h"
 #include "jobs/document/chapter_selection.h"
@@ -137,18 +138,31 @@ class Target {
 public:
   virtual ~Target() = default;
   virtual BookOutput& output() = 0;
-  virtual storage::PublishResult commit(storage::IfExists if_exists) = 0;
+  /// @param report perhaps with a listing, for a book that is one file.
+  virtual storage::PublishResult commit(storage::IfExists if_exists, BookReport& report) = 0;
 };
 
 class FileTarget final : public Target {
 public:
-  explicit FileTarget(const std::filesystem::path& file) : publication_(storage::FilePublication::at(file)) {}
+  explicit FileTarget(const std::filesystem::path& file)
+      : file_(file), publication_(storage::FilePublication::at(file)) {}
   BookOutput& output() override { return output_; }
-  storage::PublishResult commit(storage::IfExists if_exists) override { return publication_->commit(if_exists, {}); }
+  storage::PublishResult commit(storage::IfExists if_exists, BookReport& report) override {
+    if (report.listing) {
+      report.listing->fingerprint = sink_.fingerprint();
+      const std::string json = to_json(*report.listing);
+      const auto listing = storage::FilePublication::at(listing_name(file_.string(), false));
+      listing->append(std::as_bytes(std::span(json)));
+      listing->commit(storage::IfExists::replace, {});
+    }
+    return publication_->commit(if_exists, {});
+  }
 
 private:
+  const std::filesystem::path file_;
   std::unique_ptr<storage::FilePublication> publication_;
-  SingleFile output_{*publication_};
+  FingerprintSink sink_{*publication_};
+  SingleFile output_{sink_};
 };
 
 class FolderTarget final : public Target {
@@ -156,7 +170,7 @@ public:
   explicit FolderTarget(const std::filesystem::path& folder)
       : publication_(storage::LocalFolderPublication::at(folder)) {}
   BookOutput& output() override { return output_; }
-  storage::PublishResult commit(storage::IfExists if_exists) override {
+  storage::PublishResult commit(storage::IfExists if_exists, BookReport& /*report*/) override {
     return publication_->commit(output_.description(), if_exists, {});
   }
 
@@ -172,9 +186,9 @@ std::unique_ptr<Target> open_target(const std::filesystem::path& output, const B
   return std::make_unique<FileTarget>(output);
 }
 
-void publish(Target& target, const RenderOptions& options, const std::string& output) {
+void publish(Target& target, const RenderOptions& options, const std::string& output, BookReport& report) {
   const auto if_exists = options.replace ? storage::IfExists::replace : storage::IfExists::fail;
-  if (target.commit(if_exists) == storage::PublishResult::exists) {
+  if (target.commit(if_exists, report) == storage::PublishResult::exists) {
     throw std::runtime_error("'" + output + "' appeared meanwhile; --force replaces it");
   }
 }
@@ -190,6 +204,7 @@ BookReport render_file(const RenderOptions& options, const std::function<std::un
   BookRequest request = make_request(options, read_document(options));
   const std::filesystem::path output = resolve_output(options, request);
   check_output(options, output);
+  request.output = output.string();
   const auto target = open_target(output, request.shape);
   const std::unique_ptr<Renderer> renderer = load();
   request.options.voice = renderer_voice(VoiceFolder(options.voices), request.narrator, *renderer);
@@ -213,8 +228,7 @@ BookReport render_file(const RenderOptions& options, const std::function<std::un
       report = render_book({*renderer, pool, store, encoders}, request, claim, target->output(), progress,
                            book_stop.get_token());
     }
-    publish(*target, options, output.string());
-    report.output = output.string();
+    publish(*target, options, output.string(), report);
     if (!request.shape.is_folder()) {
       report.files.front().name = output.filename().string();
     }
@@ -241,6 +255,9 @@ std::string summarise(const BookReport& report) {
   }
   if (report.acx) {
     text += fmt::format("ACX report: {} (acx-report.txt)\n", report.acx->passes() ? "pass" : "FAIL");
+  }
+  if (!report.listing_name.empty()) {
+    text += fmt::format("listing of its utterances: '{}'\n", report.listing_name);
   }
   if (const std::string gates = report.gates.summary(); !gates.empty()) {
     text += gates + "\n";

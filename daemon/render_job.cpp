@@ -35,6 +35,15 @@ struct TooLong : std::exception {
 
 std::string short_result(const char* field) { return nlohmann::json{{field, true}}.dump(); }
 
+/// As long a result as can be known of a book that an earlier run has published.
+std::string result_of_published(const std::string& output, const BookShape& shape) {
+  nlohmann::json result = {{"published_by_earlier_attempt", true}, {"output", output}};
+  if (shape.listing) {
+    result["listing"] = listing_name(output, shape.is_folder());
+  }
+  return result.dump();
+}
+
 std::string exists_message(const std::string& output) {
   return "output '" + output + "' exists already; \"if_exists\" may be \"replace\" or \"skip\"";
 }
@@ -119,7 +128,8 @@ AcxCredits merge(const jobs::JobCredits& wanted, const AcxCredits& fallback) {
 BookShape merge(const jobs::JobFiles& wanted, const BookShape& fallback) {
   return {.split_chapters = wanted.split_chapters.value_or(fallback.split_chapters),
           .audiobookshelf = wanted.audiobookshelf.value_or(fallback.audiobookshelf),
-          .subtitles = wanted.subtitles.value_or(fallback.subtitles)};
+          .subtitles = wanted.subtitles.value_or(fallback.subtitles),
+          .listing = wanted.listing.value_or(fallback.listing)};
 }
 
 /// Smaller is served first. @param queue one of QueueCounts::names.
@@ -249,6 +259,9 @@ void RenderJob::resolve_output() {
 void RenderJob::render_file() {
   // From here on no earlier run of this job publishes anything: what it did publish is seen below.
   const auto publication = with_.storage.open_output(output_, claimed_.job.id, stop_.get_token());
+  const auto beside = shape_.listing
+                          ? with_.storage.open_output(listing_name(output_, false), claimed_.job.id, stop_.get_token())
+                          : nullptr;
   if (is_settled()) {
     return;
   }
@@ -257,10 +270,28 @@ void RenderJob::render_file() {
   BookReport report = render(file);
   report.files.front().name = std::filesystem::path(output_).filename().string();
   publication->note_fingerprint(sink.fingerprint());
+  if (report.listing) {
+    report.listing->fingerprint = sink.fingerprint();
+    const std::string json = to_json(*report.listing);
+    beside->append(std::as_bytes(std::span(json)));
+    report.listing.reset();
+  }
   publish(
       sink.fingerprint(),
-      [&](const auto& still_mine) { return publication->commit(to_storage(claimed_.job.if_exists), still_mine); },
+      [&](const auto& still_mine) {
+        return publish_listing(beside.get(), still_mine)
+                   ? publication->commit(to_storage(claimed_.job.if_exists), still_mine)
+                   : storage::PublishResult::lost;
+      },
       report);
+}
+
+/// Before the book, so that no book is without. One that is to stay keeps its own. @return false if the lease is gone
+bool RenderJob::publish_listing(storage::Publication* listing, const std::function<bool()>& still_mine) const {
+  if (listing == nullptr || (claimed_.job.if_exists != jobs::IfExists::replace && output_exists())) {
+    return true;
+  }
+  return listing->commit(storage::IfExists::replace, still_mine) != storage::PublishResult::lost;
 }
 
 void RenderJob::render_folder() {
@@ -283,7 +314,7 @@ void RenderJob::render_folder() {
 bool RenderJob::is_settled() {
   const jobs::IfExists if_exists = claimed_.job.if_exists;
   if (was_published_before()) {
-    complete(short_result("published_by_earlier_attempt"));
+    complete(result_of_published(output_, shape_));
     return true;
   }
   if (if_exists == jobs::IfExists::replace || !output_exists()) {
@@ -299,9 +330,7 @@ bool RenderJob::is_settled() {
 BookReport RenderJob::render(BookOutput& output) {
   open_request();
   complete_request();
-  BookReport report = render_book(with_.studio, *request_, claim_, output, progress_, stop_.get_token());
-  report.output = output_;
-  return report;
+  return render_book(with_.studio, *request_, claim_, output, progress_, stop_.get_token());
 }
 
 jobs::Document RenderJob::read_document() const {
@@ -386,6 +415,10 @@ void RenderJob::complete_request() {
   }
   request.loudness = with_.defaults.loudness;
   request.shape = shape_;
+  request.redo = job.redo;
+  request.output = output_;
+  request.job = job.id;
+  request.payload = claimed_.payload;
   const std::string_view queue = claimed_.overdue ? jobs::QueueCounts::names.front() : std::string_view(claimed_.queue);
   request.priority = request.options.is_interactive ? interactive_priority : priority_of(queue);
 }

@@ -80,6 +80,7 @@ private:
   void choose_shape();
   void render_file();
   void render_folder();
+  bool publish_listing(storage::Publication* listing, const std::function<bool()>& still_mine) const;
   [[nodiscard]] bool is_settled();
   void resolve_output();
   [[nodiscard]] jobs::Document read_document() const;

@@ -89,6 +89,9 @@ std::string to_metadata(const AudioNotes& notes) {
   if (!notes.takes.empty()) {
     json["takes"] = to_json(notes.takes);
   }
+  if (notes.unheard) {
+    json["unheard"] = true;
+  }
   return json.dump();
 }
 
@@ -110,6 +113,7 @@ std::optional<AudioNotes> audio_notes(const std::string& metadata) {
     notes.hit_token_limit = json.at("hit_token_limit").get<bool>();
     notes.findings = findings_from(json.value("findings", Json::array()));
     notes.takes = takes_from(json.value("takes", Json::array()));
+    notes.unheard = json.value("unheard", false);
     return notes;
   });
 }

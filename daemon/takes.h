@@ -34,6 +34,7 @@ struct AudioNotes {
   bool hit_token_limit = false;
   std::vector<Finding> findings; ///< with this audio
   std::vector<Take> takes;       ///< all that gates found fault with, in their order
+  bool unheard = false;          ///< the gate command failed to judge this audio
 };
 
 /// With tokens.

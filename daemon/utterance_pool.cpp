@@ -63,12 +63,14 @@ UtterancePool::BookPtr UtterancePool::look_up(std::shared_ptr<const Book> plan, 
   book->slots.resize(pieces.size());
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     Slot& slot = book->slots[i];
+    adopt_chosen(pieces[i]);
     if (store_.contains_audio(pieces[i].chunk_key)) {
       slot.state = PieceState::stored;
       book->progress->add_stored(pieces[i].predicted_tokens);
       continue;
     }
     book->todo.push_back(i);
+    slot.attempt = pieces[i].chosen ? pieces[i].chosen->attempt : 0;
     auto tokens = store_.read_tokens(pieces[i].chunk_key);
     if (auto notes = tokens ? token_notes(tokens->metadata) : std::nullopt) {
       slot.attempt = notes->attempt;
@@ -78,6 +80,19 @@ UtterancePool::BookPtr UtterancePool::look_up(std::shared_ptr<const Book> plan, 
     }
   }
   return book;
+}
+
+/// A take that somebody has chosen may be the one that was heard before.
+void UtterancePool::adopt_chosen(const Piece& piece) const {
+  if (!piece.chosen || store_.contains_audio(piece.chunk_key)) {
+    return;
+  }
+  const auto chunk = store_.read_audio(piece.chosen->chunk_key);
+  auto notes = chunk ? audio_notes(chunk->metadata) : std::nullopt;
+  if (notes && notes->attempt == piece.chosen->attempt) {
+    notes->takes.clear();
+    store_.put_audio(piece.chunk_key, chunk->sample_rate, chunk->samples, to_metadata(*notes));
+  }
 }
 
 void UtterancePool::widen_window(OpenBook& book) const {
@@ -242,6 +257,7 @@ void UtterancePool::listen(Arrival arrival) {
     } catch (const std::exception& error) {
       const std::lock_guard lock(mutex_);
       ++book->unheard;
+      arrival.unheard = true;
       if (!std::exchange(said_unheard_, true)) {
         spdlog::error("{}; what it cannot judge is taken without it, from now on silently", error.what());
       }
@@ -263,12 +279,14 @@ void UtterancePool::settle(const Arrival& arrival) {
   AudioNotes notes;
   {
     const std::lock_guard lock(mutex_);
-    notes = {book->slots[piece].attempt, arrival.sound->hit_token_limit, {}, book->slots[piece].takes};
+    notes = {book->slots[piece].attempt, arrival.sound->hit_token_limit, {}, book->slots[piece].takes, arrival.unheard};
   }
   const auto known = std::ranges::find(notes.takes, notes.attempt, &Take::attempt);
   if (known != notes.takes.end()) { // was chosen before, and its audio had gone
     notes.findings = known->findings;
-  } else if (std::vector<Finding> findings = examine(arrival); !findings.empty()) {
+  } else if (std::vector<Finding> findings = examine(arrival); book->pieces[piece].chosen) {
+    notes.findings = std::move(findings);
+  } else if (!findings.empty()) {
     add_take(arrival, std::move(findings));
     return;
   }
@@ -301,7 +319,7 @@ void UtterancePool::add_take(const Arrival& arrival, std::vector<Finding> findin
   lock.unlock();
   spdlog::debug("take {} of \"{}\": {}", attempt, book->pieces[piece].utterance.text, describe(findings));
   try {
-    const AudioNotes notes{attempt, arrival.sound->hit_token_limit, std::move(findings), {}};
+    const AudioNotes notes{attempt, arrival.sound->hit_token_limit, std::move(findings), {}, arrival.unheard};
     store_.put_audio(take_key(key, attempt), arrival.sound->sample_rate, arrival.sound->samples, to_metadata(notes));
     if (attempt >= options_.max_retries) {
       choose(book, piece, &arrival);
@@ -322,19 +340,21 @@ void UtterancePool::choose(const BookPtr& book, std::size_t piece, const Arrival
   std::unique_lock lock(mutex_);
   Slot& slot = book->slots[piece];
   const Take best = best_of(slot.takes);
-  AudioNotes notes{best.attempt, false, best.findings, slot.takes};
+  AudioNotes notes{best.attempt, false, best.findings, slot.takes, false};
   const bool is_last = last != nullptr && best.attempt == slot.attempt;
   slot.attempt = best.attempt;
   lock.unlock();
   try {
     if (is_last) {
       notes.hit_token_limit = last->sound->hit_token_limit;
+      notes.unheard = last->unheard;
       store_chosen(book, piece, last->sound->sample_rate, last->sound->samples, notes);
       return;
     }
     const auto chunk = store_.read_audio(take_key(book->pieces[piece].chunk_key, best.attempt));
     if (const auto stored = chunk ? audio_notes(chunk->metadata) : std::nullopt) {
       notes.hit_token_limit = stored->hit_token_limit;
+      notes.unheard = stored->unheard;
       store_chosen(book, piece, chunk->sample_rate, chunk->samples, notes);
       return;
     }
@@ -384,7 +404,11 @@ void UtterancePool::failed(engine::UtteranceId id, std::string why) {
 
 void UtterancePool::retry(const BookPtr& book, std::size_t piece, const std::string& why) {
   Slot& slot = book->slots[piece];
-  if (slot.attempt < options_.max_retries) {
+  if (book->pieces[piece].chosen) {
+    fail(*book, std::make_exception_ptr(RenderError("take " + std::to_string(slot.attempt) + " of utterance \"" +
+                                                    book->pieces[piece].utterance.text +
+                                                    "\" cannot be heard, choose another: " + why)));
+  } else if (slot.attempt < options_.max_retries) {
     begin_attempt(*book, piece, slot.attempt + 1);
   } else if (!slot.takes.empty()) {
     slot.state = PieceState::delivered;

@@ -142,10 +142,12 @@ private:
     InFlight place;
     std::shared_ptr<const engine::Waveform> sound;
     std::optional<double> score; // of the gate command
+    bool unheard = false;        // it failed to judge it
   };
 
   [[nodiscard]] BookPtr look_up(std::shared_ptr<const Book> plan, int priority,
                                 std::shared_ptr<BookProgress> progress) const;
+  void adopt_chosen(const Piece& piece) const;
   void widen_window(OpenBook& book) const;
   [[nodiscard]] bool is_busy() const;
   [[nodiscard]] bool is_served_at(const OpenBook& book, int priority) const;

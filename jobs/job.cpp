@@ -16,6 +16,7 @@ constexpr std::size_t max_id_bytes = 128;
 constexpr std::size_t max_name_bytes = 1024;
 constexpr std::size_t max_path_bytes = 4096;
 constexpr std::size_t max_language_bytes = 35; // RFC 5646, 4.4.1
+constexpr std::size_t max_redone_text_bytes = 8192;
 constexpr Range pause_range_ms = {0, 10000};
 
 const std::vector<std::string_view> format_fields = {"codec",       "bitrate_kbps",  "vbr_quality",
@@ -88,6 +89,7 @@ void read_files(const JsonFields& fields, JobFiles& files) {
   files.split_chapters = is_second("split", {"single", "chapters"});
   files.audiobookshelf = is_second("layout", {"file", "audiobookshelf"});
   files.subtitles = is_second("subtitles", {"none", "vtt"});
+  files.listing = fields.boolean("listing");
 }
 
 /// @param is_folder the job makes it one.
@@ -335,6 +337,36 @@ void read_chapters(const JsonFields& fields, Job& job) {
   }
 }
 
+RedoneUtterance read_redone(const JsonFields& fields) {
+  RedoneUtterance redone;
+  const auto number = fields.integer("number", {1, 10'000'000});
+  const auto key = name_field(fields, "key");
+  if (!number)
+    fields.fail("number", "missing; expected the utterance's number in the listing of the book");
+  if (!key)
+    fields.fail("key", "missing; expected the utterance's key in the listing of the book");
+  redone.number = static_cast<std::size_t>(*number);
+  redone.key = *key;
+  redone.seed = fields.unsigned_integer("seed");
+  redone.text = fields.text("text", max_redone_text_bytes);
+  redone.take = fields.integer("take", {0, most_takes - 1});
+  redone.takes = fields.integer("takes", {0, most_takes}).value_or(0);
+  return redone;
+}
+
+void read_redo(const JsonFields& fields, Redo& redo) {
+  const auto inner = fields.object("redo", {"gain_db", "utterances"});
+  if (!inner)
+    return;
+  redo.gain_db = inner->real("gain_db", {-60, 60});
+  std::set<std::size_t> numbers;
+  for (const JsonFields& one : inner->objects("utterances", {"number", "key", "seed", "text", "take", "takes"})) {
+    redo.utterances.push_back(read_redone(one));
+    if (!numbers.insert(redo.utterances.back().number).second)
+      one.fail("number", std::to_string(redo.utterances.back().number) + " is there twice; expected each once");
+  }
+}
+
 void read_scheduling(const JsonFields& fields, Job& job) {
   constexpr std::array classes = {JobClass::book, JobClass::interactive};
   if (const auto index = fields.choice("class", {"book", "interactive"}))
@@ -366,7 +398,8 @@ Job read_job(const nlohmann::json& object, std::string_view entry_id) {
       object, "", {"v",        "id",        "input",      "text",   "output",       "if_exists",  "title",
                    "author",   "cover",     "language",   "voice",  "model",        "params",     "format",
                    "split",    "chapters",  "pauses",     "class",  "max_attempts", "not_before", "idempotency_key",
-                   "metadata", "normalize", "dictionary", "layout", "subtitles",    "credits"});
+                   "metadata", "normalize", "dictionary", "layout", "subtitles",    "credits",    "listing",
+                   "redo"});
   Job job;
   job.v = fields.integer("v", {1, job_version}).value_or(job.v);
   job.id = name_field(fields, "id").value_or(std::string(entry_id));
@@ -382,6 +415,7 @@ Job read_job(const nlohmann::json& object, std::string_view entry_id) {
   read_pauses(fields, job.pauses);
   check_acx_tail(fields, job);
   read_credits(fields, job);
+  read_redo(fields, job.redo);
   read_scheduling(fields, job);
   return job;
 }

@@ -88,6 +88,7 @@ struct JobFiles {
   std::optional<bool> split_chapters; ///< a file for each chapter, else one
   std::optional<bool> audiobookshelf; ///< in a folder as Audiobookshelf reads it
   std::optional<bool> subtitles;      ///< WebVTT beside each audio file
+  std::optional<bool> listing;        ///< which utterance is heard when, for proof-listening
 
   /// Whether the job itself says so much that its output is a folder.
   [[nodiscard]] bool make_folder() const noexcept {
@@ -107,6 +108,25 @@ struct JobPauses {
   std::optional<int> paragraph_ms;
   std::optional<int> scene_ms;
   std::optional<int> chapter_ms;
+};
+
+/// What is to be heard at one place of a book instead of what would be heard there.
+struct RedoneUtterance {
+  std::size_t number = 0;            ///< the place, from 1, in reading order
+  std::string key;                   ///< of the listing: of what would be heard there
+  std::optional<std::uint64_t> seed; ///< instead of the job's
+  std::optional<std::string> text;   ///< instead of the document's
+  std::optional<int> take;           ///< this attempt and no other, [0, most_takes)
+  int takes = 0;                     ///< attempts that somebody has asked for or heard so far, [0, most_takes]
+};
+
+/// Takes of an utterance that may be asked for.
+inline constexpr int most_takes = 100;
+
+/// What is to be done anew in a book that is rendered again.
+struct Redo {
+  std::optional<double> gain_db;           ///< that the book was written with, [-60, 60]; nothing: it is found anew
+  std::vector<RedoneUtterance> utterances; ///< each place once
 };
 
 /// A job whose every field was checked. Paths are syntactically safe (relative or `s3://BUCKET/KEY`, no `..`, no NUL);
@@ -134,6 +154,7 @@ struct Job {
   JobCredits credits;                 ///< of preset acx
   std::vector<ChapterRange> chapters; ///< to read; empty: all
   JobPauses pauses;
+  Redo redo;
   JobClass job_class = JobClass::book;
   int max_attempts = 3;                     ///< [1, 100]
   std::optional<std::int64_t> not_before_s; ///< Unix time

@@ -148,13 +148,18 @@ std::optional<std::int64_t> JsonFields::unix_time(std::string_view name) const {
   return value->get<std::int64_t>();
 }
 
-std::optional<float> JsonFields::number(std::string_view name, Range range) const {
+std::optional<double> JsonFields::real(std::string_view name, Range range) const {
   const json* value = find(name);
   if (value == nullptr)
     return std::nullopt;
   if (!value->is_number() || !range.contains(value->get<double>()))
     fail_type(name, *value, "a number in " + shown(range));
-  return value->get<float>();
+  return value->get<double>();
+}
+
+std::optional<float> JsonFields::number(std::string_view name, Range range) const {
+  const auto value = real(name, range);
+  return value ? std::optional(static_cast<float>(*value)) : std::nullopt;
 }
 
 std::optional<bool> JsonFields::boolean(std::string_view name) const {
@@ -203,6 +208,20 @@ std::optional<JsonFields> JsonFields::object(std::string_view name, std::vector<
   if (value == nullptr)
     return std::nullopt;
   return JsonFields(*value, path_.empty() ? std::string(name) : path_ + "." + std::string(name), std::move(known));
+}
+
+std::vector<JsonFields> JsonFields::objects(std::string_view name, const std::vector<std::string_view>& known) const {
+  const json* value = find(name);
+  std::vector<JsonFields> all;
+  if (value == nullptr)
+    return all;
+  if (!value->is_array())
+    fail_type(name, *value, "a list of objects");
+  for (std::size_t i = 0; i < value->size(); ++i) {
+    const std::string place = std::string(name) + "[" + std::to_string(i) + "]";
+    all.emplace_back((*value)[i], path_.empty() ? place : path_ + "." + place, known);
+  }
+  return all;
 }
 
 bool JsonFields::is_object(std::string_view name) const {

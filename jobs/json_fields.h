@@ -52,12 +52,17 @@ public:
   std::optional<std::uint64_t> unsigned_integer(std::string_view name) const;
   std::optional<std::int64_t> unix_time(std::string_view name) const;
   std::optional<float> number(std::string_view name, Range range) const;
+  /// The same as number(), in full precision.
+  std::optional<double> real(std::string_view name, Range range) const;
   std::optional<bool> boolean(std::string_view name) const;
   /// An object of names that the writer chose, each with a text, which may be empty.
   std::optional<std::map<std::string, std::string, std::less<>>> texts(std::string_view name) const;
   /// Index of the value among @p choices.
   std::optional<std::size_t> choice(std::string_view name, const std::vector<std::string_view>& choices) const;
   std::optional<JsonFields> object(std::string_view name, std::vector<std::string_view> known) const;
+
+  /// A list of objects; empty if there is none.
+  std::vector<JsonFields> objects(std::string_view name, const std::vector<std::string_view>& known) const;
 
   /// Whether the field's value is an object.
   [[nodiscard]] bool is_object(std::string_view name) const;

@@ -43,6 +43,7 @@ struct Lease {
 struct ClaimedJob {
   Job job;
   Lease lease;
+  std::string payload = {};     ///< the job's JSON as it was added
   std::string queue = "normal"; ///< that it was added to: one of QueueCounts::names
   /// What an earlier run passed to begin_commit() before it vanished; empty if none came so far. If the output is what
   /// this describes, the job only needs complete().

@@ -246,7 +246,8 @@ std::optional<ClaimedJob> RedisQueue::accept(const RedisValue& reply, const std:
   claimed.previous_commit = reply.at(7).text;
   claimed.overdue = reply.at(8).text == "1";
   try {
-    claimed.job = parse_job(reply.at(4).text, reply.at(3).text);
+    claimed.payload = reply.at(4).text;
+    claimed.job = parse_job(claimed.payload, reply.at(3).text);
   } catch (const std::runtime_error& error) { // taken in by a version that knew less, or more
     fail_lease(claimed.lease, error.what(), FailureKind::permanent);
     return std::nullopt;

@@ -47,6 +47,9 @@ std::string ids_for(const std::string& path) {
   if (path == "/cancel" || path == "/follow") {
     return "audiobookctl ls --ids --state queued,running,committing,retry_wait";
   }
+  if (path == "/utterances" || path == "/redo") {
+    return "audiobookctl ls --ids --state done";
+  }
   return path == "/retry" ? "audiobookctl ls --ids --state dead,retry_wait" : "audiobookctl ls --ids";
 }
 

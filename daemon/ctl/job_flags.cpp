@@ -62,6 +62,7 @@ const std::vector<JobFlag>& all_flags() {
       {"--split", "split", false, "single, or chapters: a folder with a file for each"},
       {"--layout", "layout", false, "file, or audiobookshelf: a folder with cover and metadata.json"},
       {"--subtitles", "subtitles", false, "none, or vtt: a folder with WebVTT beside the audio"},
+      {"--listing", "listing", true, "true or false: a list of the utterances with the book, for utterances and redo"},
       {"--chapters", "chapters", false, "Only these, like 1-3,7; as audiobookctl chapters counts them"},
       {"--sentence-ms", "pauses.sentence_ms", true, "Silence after a sentence, 0 to 10000"},
       {"--paragraph-ms", "pauses.paragraph_ms", true, "Silence after a paragraph"},

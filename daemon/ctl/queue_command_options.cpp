@@ -30,6 +30,7 @@ void QueueCommands::describe(CLI::App& app) {
   describe_looking(app);
   describe_jobs(app);
   describe_dead(app);
+  describe_proof(app);
   describe_fleet(app);
 }
 

@@ -36,18 +36,6 @@ std::string read_all(std::istream& in, const std::string& name) {
   return text;
 }
 
-/// A file, or standard input for "-".
-std::string read_source(const std::string& name, std::istream& standard_input) {
-  if (name == "-") {
-    return read_all(standard_input, "standard input");
-  }
-  std::ifstream file(name, std::ios::binary);
-  if (!file) {
-    throw std::invalid_argument("'" + name + "' cannot be read");
-  }
-  return read_all(file, "'" + name + "'");
-}
-
 std::int64_t unix_now() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
@@ -88,6 +76,17 @@ ExitStatus status_of(const std::vector<jobs::ControlOutcome>& outcomes) {
 }
 
 } // namespace
+
+std::string read_source(const std::string& name, std::istream& standard_input) {
+  if (name == "-") {
+    return read_all(standard_input, "standard input");
+  }
+  std::ifstream file(name, std::ios::binary);
+  if (!file) {
+    throw std::invalid_argument("'" + name + "' cannot be read");
+  }
+  return read_all(file, "'" + name + "'");
+}
 
 std::optional<ExitStatus> QueueCommands::run() {
   const auto command = std::ranges::find_if(commands_, [](const Command& one) { return one.app->parsed(); });

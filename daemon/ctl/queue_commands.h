@@ -8,6 +8,8 @@
 #include "daemon/ctl/job_flags.h"
 #include "daemon/ctl/queue_address.h"
 #include "daemon/ctl/queue_tables.h"
+#include "daemon/ctl/redo_job.h"
+#include "daemon/ctl/utterance_table.h"
 
 #include <CLI/CLI.hpp>
 #include <functional>
@@ -53,9 +55,11 @@ private:
   void describe_looking(CLI::App& app);
   void describe_jobs(CLI::App& app);
   void describe_dead(CLI::App& app);
+  void describe_proof(CLI::App& app);
   void describe_fleet(CLI::App& app);
   void take_ids(CLI::App& command, bool is_required);
   void take_timeout(CLI::App& command);
+  void take_book(CLI::App& command);
 
   ExitStatus enqueue();
   ExitStatus list();
@@ -72,6 +76,8 @@ private:
   ExitStatus list_workers();
   ExitStatus show_stats();
   ExitStatus drain();
+  ExitStatus list_utterances();
+  ExitStatus redo();
 
   ExitStatus command_jobs(const std::string& name);
   ExitStatus command_dead(const std::string& name);
@@ -79,6 +85,8 @@ private:
   ExitStatus carry_out(const std::vector<jobs::ControlCommand>& commands);
   ExitStatus follow_to_the_end(std::vector<FollowedJob> jobs);
   [[nodiscard]] std::vector<std::string> read_jobs();
+  [[nodiscard]] BookListing find_listing();
+  [[nodiscard]] std::string new_redo_id(const std::string& job);
   void note_untaken();
   [[nodiscard]] Page page();
 
@@ -101,6 +109,14 @@ private:
   std::vector<std::string> states_;
   std::size_t limit_ = 50;
   std::string worker_;
+  std::string book_;        ///< a job, or a file of this machine
+  std::string output_root_; ///< empty: the configuration's
+  UtteranceFilter filter_;
+  std::string around_;
+  RedoWish wish_;
 };
+
+/// The content of a file, or of standard input for "-". @throws std::invalid_argument if it cannot be read.
+[[nodiscard]] std::string read_source(const std::string& name, std::istream& standard_input);
 
 } // namespace audiobookd::daemon

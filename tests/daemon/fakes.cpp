@@ -192,11 +192,12 @@ std::vector<std::string> FakeRenderer::delivered_texts() const {
   return delivered_;
 }
 
-void FakeQueue::add(jobs::Job job, const std::string& queue) {
+void FakeQueue::add(jobs::Job job, const std::string& queue, const std::string& payload) {
   const std::lock_guard lock(mutex_);
   const std::string id = job.id;
   records_[id].job = std::move(job);
   records_[id].queue = queue;
+  records_[id].payload = payload;
   ++new_entries_;
   changed_.notify_all();
 }
@@ -270,6 +271,7 @@ std::optional<jobs::ClaimedJob> FakeQueue::claim(std::string_view lowest, bool o
       changed_.notify_all();
       return jobs::ClaimedJob{.job = record.job,
                               .lease = {.id = id, .owner = "me", .token = record.token, .attempt = record.attempts},
+                              .payload = record.payload,
                               .queue = record.queue,
                               .previous_commit = record.commit};
     }

@@ -104,6 +104,7 @@ public:
   struct Record {
     jobs::Job job;
     std::string queue;
+    std::string payload = {};
     std::string state = "queued";
     std::string result;
     std::string error;
@@ -118,7 +119,7 @@ public:
     bool blamed = false;  ///< its device failed under it
   };
 
-  void add(jobs::Job job, const std::string& queue = "normal");
+  void add(jobs::Job job, const std::string& queue = "normal", const std::string& payload = "");
   /// Blocks until @p condition holds for the record of @p id; returns it.
   Record wait_for(const std::string& id, const std::function<bool(const Record&)>& condition);
   Record wait_for_state(const std::string& id, const std::string& state);

@@ -350,7 +350,7 @@ TEST_F(RenderJobTest, WhatAnEarlierAttemptPublishedIsFoundAndNotRenderedAgain) {
   queue_.change("book", [](auto& record) { record.state = "queued"; }); // its worker died before complete()
   const auto record = run_claimed("book");
   EXPECT_EQ(record.state, "done");
-  EXPECT_EQ(record.result, R"({"published_by_earlier_attempt":true})");
+  EXPECT_EQ(record.result, R"({"output":"out/book.mp3","published_by_earlier_attempt":true})");
   EXPECT_EQ(renderer_.delivered_texts().size(), rendered);
   EXPECT_EQ(output(), published);
 }
@@ -402,7 +402,7 @@ TEST_F(FolderJobTest, WhatAnEarlierAttemptPublishedIsFoundAndNotRenderedAgain) {
   run(folder_job());
   const std::size_t rendered = renderer_.delivered_texts().size();
   queue_.change("book", [](auto& record) { record.state = "queued"; }); // its worker died before complete()
-  EXPECT_EQ(run_claimed("book").result, R"({"published_by_earlier_attempt":true})");
+  EXPECT_EQ(run_claimed("book").result, R"({"output":"out/book","published_by_earlier_attempt":true})");
   EXPECT_EQ(renderer_.delivered_texts().size(), rendered);
   folder_.write("files/out/book/02 - Two.mp3", "somebody else's");
   queue_.change("book", [](auto& record) { record.state = "queued"; });
@@ -419,7 +419,7 @@ TEST_F(FolderJobTest, DoesWhatIfExistsSays) {
   EXPECT_EQ(run(skip).result, R"({"skipped":true})");
   jobs::Job replace = folder_job("replace");
   replace.if_exists = jobs::IfExists::replace;
-  replace.files = {.split_chapters = false, .audiobookshelf = true, .subtitles = true};
+  replace.files = {.split_chapters = false, .audiobookshelf = true, .subtitles = true, .listing = {}};
   const auto record = run(replace);
   EXPECT_EQ(record.state, "done") << record.error;
   EXPECT_EQ(names(), (std::vector<std::string>{"The Tale.mp3", "The Tale.vtt", "metadata.json"}));
@@ -435,7 +435,8 @@ TEST_F(FolderJobTest, PlaceholdersStandForWhatJobAndDocumentSay) {
   EXPECT_EQ(nlohmann::json::parse(record.result).at("output"), "out/Ben - Writer/Hills/The Tale");
   EXPECT_EQ(names("out/Ben - Writer/Hills/The Tale"), both_);
   queue_.change("book", [](auto& changed) { changed.state = "queued"; });
-  EXPECT_EQ(run_claimed("book").result, R"({"published_by_earlier_attempt":true})");
+  EXPECT_EQ(run_claimed("book").result,
+            R"({"output":"out/Ben - Writer/Hills/The Tale","published_by_earlier_attempt":true})");
 
   jobs::Job nameless = folder_job("nameless");
   nameless.input.clear();

@@ -36,7 +36,8 @@ TEST_F(FaultDisk, AFullOutputDiskIsTriedAgainLaterAndNothingHalfIsPublished) {
   fs::remove(seen_by(*worker, place_.path("out/ballast")));
   ASSERT_TRUE(reaches("book", "done"));
   EXPECT_EQ(decoded_samples(seen_by(*worker, place_.output("book"))), book_samples(1, 40));
-  EXPECT_EQ(list_names(seen_by(*worker, place_.path("out"))), std::vector<std::string>{"book.mp3"});
+  EXPECT_EQ(list_names(seen_by(*worker, place_.path("out"))),
+            (std::vector<std::string>{".book.mp3.utterances.json", "book.mp3"}));
   EXPECT_EQ(rendered(1), 40U) << "the audio was kept";
   EXPECT_EQ(worker->end(SIGTERM), 0);
 }

@@ -44,17 +44,25 @@ void FaultFixture::enqueue_text(const std::string& id, const std::string& text, 
   }
   const int times = published_.count(id + ".mp3");
   const std::size_t samples = times > 0 ? decoded_samples(place_.output(id)) : 0;
-  if (times == 1 && samples == book_samples(seed, paragraphs)) {
+  const bool is_listed = times > 0 && listing(id).value("fingerprint", "") == field(id, "commit");
+  if (times == 1 && samples == book_samples(seed, paragraphs) && is_listed) {
     return ::testing::AssertionSuccess();
   }
   return ::testing::AssertionFailure() << id << " was published " << times << " times and has " << samples
-                                       << " samples of " << book_samples(seed, paragraphs) << "; logs:\n"
+                                       << " samples of " << book_samples(seed, paragraphs)
+                                       << (is_listed ? "" : ", and no listing of this book") << "; logs:\n"
                                        << place_.all_logs();
 }
 
 std::string FaultFixture::result(const std::string& id, const std::string& key) {
   const nlohmann::json json = nlohmann::json::parse(field(id, "result"));
   return json.contains(key) ? json.at(key).dump() : "";
+}
+
+nlohmann::json FaultFixture::listing(const std::string& id) const {
+  const fs::path audio = place_.output(id);
+  const fs::path file = audio.parent_path() / ("." + audio.filename().string() + ".utterances.json");
+  return fs::exists(file) ? nlohmann::json::parse(read_file(file)) : nlohmann::json::object();
 }
 
 void FaultFixture::start_redis() {

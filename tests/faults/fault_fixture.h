@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -42,7 +43,8 @@ protected:
   ::testing::AssertionResult reaches(const std::string& id, const std::string& wanted_state);
   /// Waits until at least @p utterances of the book of @p seed were rendered.
   ::testing::AssertionResult is_midway(int seed, std::size_t utterances);
-  /// Waits until the job is done. Its book must have been published exactly once and be whole.
+  /// Waits until the job is done. Its book must have been published exactly once and be whole, and the listing beside
+  /// it must be of this book.
   ::testing::AssertionResult is_published(const std::string& id, int seed, int paragraphs);
 
   [[nodiscard]] std::size_t rendered(int seed, pid_t process = 0) const {
@@ -51,6 +53,8 @@ protected:
   [[nodiscard]] bool has_logged(const std::string& worker, const std::string& text) const {
     return read_file(place_.log(worker)).find(text) != std::string::npos;
   }
+  /// The listing of the utterances of ID.mp3; empty if there is none.
+  [[nodiscard]] nlohmann::json listing(const std::string& id) const;
   [[nodiscard]] std::string result(const std::string& id, const std::string& key);
   /// Starts redis-server again after server.kill().
   void start_redis();

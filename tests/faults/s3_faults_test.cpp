@@ -39,12 +39,17 @@ protected:
     const int times = object.is_null() ? 0 : object.at("written").get<int>();
     write_file(place_.path("downloaded.mp3"), s3_.content(path));
     const std::size_t samples = times > 0 ? decoded_samples(place_.path("downloaded.mp3")) : 0;
-    if (times == 1 && samples == book_samples(seed, paragraphs)) {
+    const bool is_listed = times > 0 && s3_listing(id).at("fingerprint") == field(id, "commit");
+    if (times == 1 && samples == book_samples(seed, paragraphs) && is_listed) {
       return ::testing::AssertionSuccess();
     }
     return ::testing::AssertionFailure() << id << " was written " << times << " times and has " << samples
-                                         << " samples of " << book_samples(seed, paragraphs) << "; logs:\n"
+                                         << " samples of " << book_samples(seed, paragraphs)
+                                         << (is_listed ? "" : ", and no listing of this book") << "; logs:\n"
                                          << place_.all_logs();
+  }
+  [[nodiscard]] nlohmann::json s3_listing(const std::string& id) {
+    return nlohmann::json::parse(s3_.content("library/books/." + id + ".mp3.utterances.json"));
   }
 
   FakeS3 s3_;
@@ -67,6 +72,27 @@ TEST_F(FaultS3, BooksAreReadFromThereAndPublishedThere) {
   EXPECT_EQ(running->end(SIGTERM), 0);
   EXPECT_TRUE(list_names(place_.path("staging")).empty());
   EXPECT_EQ(place_.all_logs(1 << 20).find(FakeS3::secret_access_key), std::string::npos);
+}
+
+TEST_F(FaultS3, AnUtteranceIsRedoneThere) {
+  const auto running = place_.start(worker("worker"));
+  enqueue_s3("book", 1, 5);
+  ASSERT_TRUE(is_on_s3("book", 1, 5));
+  const nlohmann::json listed = s3_listing("book");
+  nlohmann::json job = listed.at("payload");
+  job["id"] = "book.redo-1";
+  job["if_exists"] = "replace";
+  job["redo"]["utterances"] = {{{"number", 2}, {"key", listed.at("utterances").at(1).at("key")}, {"seed", 7}}};
+  const std::string before = s3_.content("library/books/book.mp3");
+  add("normal", job.dump());
+  ASSERT_TRUE(reaches("book.redo-1", "done"));
+  EXPECT_EQ(rendered(1), 6U) << "one more";
+  EXPECT_NE(s3_.content("library/books/book.mp3"), before);
+  const nlohmann::json after = s3_listing("book");
+  EXPECT_EQ(after.at("fingerprint"), field("book.redo-1", "commit"));
+  EXPECT_EQ(after.at("utterances").at(1).at("seed"), 7);
+  EXPECT_EQ(after.at("utterances").at(2), listed.at("utterances").at(2)) << "as long as before";
+  EXPECT_EQ(running->end(SIGTERM), 0);
 }
 
 // Fault 24.
@@ -147,7 +173,7 @@ protected:
       objects += path.starts_with("library/books/book/") ? 1 : 0;
     }
     const int times = s3_.object("library/books/book/metadata.json").at("written").get<int>();
-    if (times == 1 && found == 2 && files.size() == 2 && objects == 3) {
+    if (times == 1 && found == 3 && files.size() == 3 && objects == 4) {
       return ::testing::AssertionSuccess();
     }
     return ::testing::AssertionFailure() << "described " << times << " times, " << found << " of " << files.size()

@@ -124,6 +124,24 @@ TEST(Job, AVoiceIsANameOrAClip) {
   EXPECT_EQ(parse(with(R"("voice":"anna")")).voice_clip, "");
 }
 
+TEST(Job, ARedoNamesUtterancesAndWhatBecomesOfThem) {
+  const Job job = parse(with(R"("listing":true,"redo":{"gain_db":-1.2345678901234567,"utterances":[
+    {"number":12,"key":"0123456789abcdef","take":2,"takes":4},
+    {"number":3,"key":"fedcba9876543210","seed":18446744073709551615,"text":"Other."}]})"));
+  EXPECT_EQ(job.files.listing, true);
+  EXPECT_EQ(job.redo.gain_db, -1.2345678901234567) << "to the last bit";
+  ASSERT_EQ(job.redo.utterances.size(), 2U);
+  EXPECT_EQ(job.redo.utterances[0].number, 12U);
+  EXPECT_EQ(job.redo.utterances[0].key, "0123456789abcdef");
+  EXPECT_EQ(job.redo.utterances[0].take, 2);
+  EXPECT_EQ(job.redo.utterances[0].takes, 4);
+  EXPECT_EQ(job.redo.utterances[0].text, std::nullopt);
+  EXPECT_EQ(job.redo.utterances[1].seed, 18446744073709551615U);
+  EXPECT_EQ(job.redo.utterances[1].text, "Other.");
+  EXPECT_EQ(parse(minimal).files.listing, std::nullopt);
+  EXPECT_TRUE(parse(minimal).redo.utterances.empty());
+}
+
 struct Mistake {
   std::string json;
   std::vector<std::string> named; ///< what the message must contain
@@ -219,6 +237,19 @@ TEST(Job, EveryMistakeIsNamed) {
       {with(R"("format":{"sample_rate":44100,"bitrate_kbps":144})"),
        {"format.bitrate_kbps", "144", "44100 Hz", "128, 160"}},
       {with(R"("format":{"sample_rate":24000,"bitrate_kbps":192})"), {"format.bitrate_kbps", "192", "24000 Hz"}},
+      {with(R"("listing":"yes")"), {"listing", "true or false"}},
+      {with(R"("redo":[1])"), {"redo", "JSON object", "[1]"}},
+      {with(R"("redo":{"gain_db":61})"), {"redo.gain_db", "61", "[-60, 60]"}},
+      {with(R"("redo":{"utterances":{}})"), {"redo.utterances", "a list of objects"}},
+      {with(R"("redo":{"utterances":[{"key":"k"}]})"), {"redo.utterances[0].number", "missing"}},
+      {with(R"("redo":{"utterances":[{"number":1}]})"), {"redo.utterances[0].key", "missing"}},
+      {with(R"("redo":{"utterances":[{"number":1,"key":"k"},{"number":0,"key":"k"}]})"),
+       {"redo.utterances[1].number", "0", "[1, "}},
+      {with(R"("redo":{"utterances":[{"number":1,"key":"k"},{"number":1,"key":"k"}]})"),
+       {"redo.utterances[1].number", "1 is there twice"}},
+      {with(R"("redo":{"utterances":[{"number":1,"key":"k","take":100}]})"), {"redo.utterances[0].take", "[0, 99]"}},
+      {with(R"("redo":{"utterances":[{"number":1,"key":"k","sead":1}]})"),
+       {"redo.utterances[0].sead", "did you mean \"seed\"?"}},
       {with(R"("split":"pages")"), {"split", "pages", "\"single\", \"chapters\""}},
       {with(R"("layout":"plex")"), {"layout", "plex", "audiobookshelf"}},
       {with(R"("subtitles":"srt")"), {"subtitles", "srt", "vtt"}},
