@@ -15,7 +15,7 @@ namespace audiobookd::daemon {
 namespace {
 
 [[noreturn]] void reject(const jobs::RedoneUtterance& wanted, const std::string& why) {
-  throw jobs::JobError("redo: utterance " + std::to_string(wanted.number) + ": " + why);
+  throw jobs::JobError("redo: utterance " + std::to_string(wanted.number) + why);
 }
 
 /// In one line, as paragraphs are.
@@ -34,7 +34,7 @@ void change_text(Piece& piece, const std::string& written, const jobs::RedoneUtt
       {.language = options.language, .normalize = options.normalize, .dictionaries = options.dictionaries});
   piece.utterance.text = spoken.speak(written, false);
   if (piece.utterance.text.empty()) {
-    reject(wanted, "its text has nothing to say");
+    reject(wanted, ": its text has nothing to say");
   }
   piece.predicted_tokens = renderer.predict_tokens(piece.utterance.text);
   const int most = jobs::ChunkerOptions().max_tokens;
@@ -42,7 +42,7 @@ void change_text(Piece& piece, const std::string& written, const jobs::RedoneUtt
     const double rate = renderer.info().tokens_per_second;
     std::ostringstream why;
     why.precision(3);
-    why << "its text lasts about " << piece.predicted_tokens / rate << " s; an utterance may last " << most / rate
+    why << ": its text lasts about " << piece.predicted_tokens / rate << " s; an utterance may last " << most / rate
         << " s; make it shorter, or change the document";
     reject(wanted, why.str());
   }
@@ -67,11 +67,11 @@ Piece redone(const Piece& planned, const std::string& text, const jobs::RedoneUt
 
 void check(const Book& book, const jobs::RedoneUtterance& wanted) {
   if (wanted.number == 0 || wanted.number > book.utterances.size()) {
-    reject(wanted, "does not exist, the book has " + std::to_string(book.utterances.size()) + " utterances");
+    reject(wanted, " does not exist, the book has " + std::to_string(book.utterances.size()) + " utterances");
   }
   const PlannedUtterance& place = book.utterances[wanted.number - 1];
   if (place.key != wanted.key) {
-    reject(wanted, "is another one than when it was listed (its key is " + place.key + " and was " + wanted.key +
+    reject(wanted, " is another one than when it was listed (its key is " + place.key + " and was " + wanted.key +
                        "): the document, the dictionary, the voice, the model or a setting has changed since; render "
                        "the book anew without `redo`, and listen again");
   }

@@ -63,6 +63,7 @@ UtterancePool::BookPtr UtterancePool::look_up(std::shared_ptr<const Book> plan, 
   book->slots.resize(pieces.size());
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     Slot& slot = book->slots[i];
+    slot.attempt = pieces[i].chosen ? pieces[i].chosen->attempt : 0;
     adopt_chosen(pieces[i]);
     if (store_.contains_audio(pieces[i].chunk_key)) {
       slot.state = PieceState::stored;
@@ -70,7 +71,6 @@ UtterancePool::BookPtr UtterancePool::look_up(std::shared_ptr<const Book> plan, 
       continue;
     }
     book->todo.push_back(i);
-    slot.attempt = pieces[i].chosen ? pieces[i].chosen->attempt : 0;
     auto tokens = store_.read_tokens(pieces[i].chunk_key);
     if (auto notes = tokens ? token_notes(tokens->metadata) : std::nullopt) {
       slot.attempt = notes->attempt;

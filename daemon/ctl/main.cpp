@@ -40,8 +40,8 @@ std::size_t columns_of_output() {
 }
 
 ExitStatus run(int argc, char** argv) {
-  CLI::App app{"Adds jobs to the queue of audiobookd, shows and steers them, lists the chapters of books, and looks "
-               "after voices.",
+  CLI::App app{"Adds jobs to the queue of audiobookd, shows and steers them, lists the chapters of books, has single "
+               "utterances rendered again, and looks after voices.",
                "audiobookctl"};
   app.set_version_flag("--version", "audiobookctl " AUDIOBOOKD_VERSION);
   app.footer(std::string(daemon::queue_address_help) + "\n\n" + daemon::exit_status_help);

@@ -36,10 +36,11 @@ target_link_libraries(faults_harness PUBLIC audiobookd::jobs audiobookd::storage
                                      PRIVATE audiobookd_warnings)
 target_compile_definitions(faults_harness PUBLIC AUDIOBOOKD_PROGRAM="$<TARGET_FILE:audiobookd>"
                                                  AUDIOBOOKD_FAKE_PROGRAM="$<TARGET_FILE:audiobookd-fake>"
+                                                 AUDIOBOOKCTL_PROGRAM="$<TARGET_FILE:audiobookctl>"
                                                  AUDIOBOOKD_CLOCK_SHIM="$<TARGET_FILE:clock_shim>"
                                                  AUDIOBOOKD_MAKE_CHECKPOINT="$<TARGET_FILE:make-checkpoint>"
                                                  AUDIOBOOKD_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-add_dependencies(faults_harness audiobookd audiobookd-fake clock_shim make-checkpoint)
+add_dependencies(faults_harness audiobookd audiobookctl audiobookd-fake clock_shim make-checkpoint)
 
 audiobookd_test_room(faults LIBRARIES faults_harness)
 

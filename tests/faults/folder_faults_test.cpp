@@ -13,20 +13,25 @@ namespace {
 
 using Files = std::map<std::string, std::string>;
 
-/// A listing without what differs from job to job.
-std::string without_job(const std::string& listing) {
-  nlohmann::json json = nlohmann::json::parse(listing);
-  json.erase("job");
-  json.erase("payload");
-  json.erase("output");
+/// Without what differs from job to job: its id and payload in the listing, and so the listing's length.
+std::string without_job(const std::string& name, const std::string& content) {
+  if (name != "utterances.json" && name != "metadata.json") {
+    return content;
+  }
+  nlohmann::json json = nlohmann::json::parse(content);
+  for (const char* field : {"job", "payload", "output"}) {
+    json.erase(field);
+  }
+  if (name == "metadata.json") {
+    json.at("files").back().erase("bytes");
+  }
   return json.dump();
 }
 
 Files content_of(const fs::path& folder) {
   Files files;
   for (const std::string& name : list_names(folder)) {
-    const std::string content = read_file(folder / name);
-    files[name] = name == "utterances.json" ? without_job(content) : content;
+    files[name] = without_job(name, read_file(folder / name));
   }
   return files;
 }

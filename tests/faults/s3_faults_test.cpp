@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <set>
 
 namespace audiobookd::tests {
 namespace {
@@ -48,6 +49,15 @@ protected:
                                          << (is_listed ? "" : ", and no listing of this book") << "; logs:\n"
                                          << place_.all_logs();
   }
+  /// What audiobookctl prints, with the configuration of worker("worker").
+  std::string ctl(std::vector<std::string> words) {
+    words.insert(words.end(), {"--config", place_.path("worker.toml").string()});
+    const fs::path printed = place_.path("printed");
+    fs::remove(printed);
+    EXPECT_EQ(Process(AUDIOBOOKCTL_PROGRAM, words, worker("worker").environment, printed).wait(), 0)
+        << read_file(printed);
+    return read_file(printed);
+  }
   [[nodiscard]] nlohmann::json s3_listing(const std::string& id) {
     return nlohmann::json::parse(s3_.content("library/books/." + id + ".mp3.utterances.json"));
   }
@@ -74,24 +84,21 @@ TEST_F(FaultS3, BooksAreReadFromThereAndPublishedThere) {
   EXPECT_EQ(place_.all_logs(1 << 20).find(FakeS3::secret_access_key), std::string::npos);
 }
 
-TEST_F(FaultS3, AnUtteranceIsRedoneThere) {
+TEST_F(FaultS3, AnUtteranceIsListenedToAndRedoneThere) {
   const auto running = place_.start(worker("worker"));
   enqueue_s3("book", 1, 5);
   ASSERT_TRUE(is_on_s3("book", 1, 5));
-  const nlohmann::json listed = s3_listing("book");
-  nlohmann::json job = listed.at("payload");
-  job["id"] = "book.redo-1";
-  job["if_exists"] = "replace";
-  job["redo"]["utterances"] = {{{"number", 2}, {"key", listed.at("utterances").at(1).at("key")}, {"seed", 7}}};
   const std::string before = s3_.content("library/books/book.mp3");
-  add("normal", job.dump());
+  const nlohmann::json listed = nlohmann::json::parse(ctl({"utterances", "book", "--json"}));
+  ASSERT_EQ(listed.at("utterances").size(), 5U);
+  EXPECT_EQ(ctl({"redo", "book", "2", "--seed", "7"}), "book.redo-1\n");
   ASSERT_TRUE(reaches("book.redo-1", "done"));
   EXPECT_EQ(rendered(1), 6U) << "one more";
   EXPECT_NE(s3_.content("library/books/book.mp3"), before);
   const nlohmann::json after = s3_listing("book");
   EXPECT_EQ(after.at("fingerprint"), field("book.redo-1", "commit"));
   EXPECT_EQ(after.at("utterances").at(1).at("seed"), 7);
-  EXPECT_EQ(after.at("utterances").at(2), listed.at("utterances").at(2)) << "as long as before";
+  EXPECT_EQ(after.at("utterances").at(2), listed.at("utterances").at(2)) << "the second is as long as before";
   EXPECT_EQ(running->end(SIGTERM), 0);
 }
 
@@ -121,8 +128,7 @@ TEST_F(FaultS3, AServerThatDoesNotAnswerKeepsNobodyFromStopping) {
   EXPECT_EQ(first->end(SIGTERM), 0);
   EXPECT_EQ(field("book", "attempts"), "0");
   EXPECT_NE(state("book"), "done");
-  s3_.order({{"op", "reset"}});
-  s3_.put("library", "texts/book.txt", book_text(1, 5));
+  s3_.order({{"op", "release"}}); // what the first has sent may now be carried out, without it; its listing is there
   const auto second = place_.start(worker("second"));
   EXPECT_TRUE(is_on_s3("book", 1, 5));
   EXPECT_EQ(second->end(SIGTERM), 0);
@@ -181,6 +187,32 @@ protected:
                                          << place_.all_logs();
   }
 };
+
+TEST_F(FaultS3Folder, IsListenedToAndRedoneWithNewNamesForWhatIsNew) {
+  const auto running = place_.start(worker("worker"));
+  enqueue_folder();
+  ASSERT_TRUE(is_whole());
+  const nlohmann::json listed = nlohmann::json::parse(ctl({"utterances", "book", "--json"}));
+  EXPECT_EQ(listed.at("utterances").at(1).at("file"), "01 - Chapter 1.mp3");
+  EXPECT_EQ(ctl({"redo", "book", "2", "--seed", "7"}), "book.redo-1\n");
+  ASSERT_TRUE(reaches("book.redo-1", "done"));
+  const nlohmann::json again = nlohmann::json::parse(ctl({"utterances", "book.redo-1", "--json"}));
+  EXPECT_EQ(again.at("utterances").at(1).at("seed"), 7);
+  const nlohmann::json description = nlohmann::json::parse(s3_.content("library/books/book/metadata.json"));
+  std::set<std::string> expected = {"library/books/book/metadata.json"};
+  for (const nlohmann::json& file : description.at("files")) {
+    expected.insert("library/books/book/" + file.at("name").get<std::string>());
+  }
+  std::set<std::string> found;
+  const nlohmann::json state = s3_.state();
+  for (const auto& [path, object] : state.at("objects").items()) {
+    if (path.starts_with("library/books/book/")) {
+      found.insert(path);
+    }
+  }
+  EXPECT_EQ(found, expected) << "what was replaced is gone";
+  EXPECT_EQ(running->end(SIGTERM), 0);
+}
 
 // Fault 3: the worker dies between the description and the end of its job.
 TEST_F(FaultS3Folder, OfAWorkerThatDiedAfterwardsIsRecognisedWithoutReadingIt) {

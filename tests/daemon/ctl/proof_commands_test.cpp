@@ -240,7 +240,7 @@ TEST_F(RedisProof, TheProgramFollowsARedoToItsEnd) {
   EXPECT_TRUE(contains(ran.out, "tale.redo-1: done")) << ran.out;
 }
 
-TEST(CtlCompletion, OffersBooksThatAreDoneToThoseWhoListen) {
+TEST(CtlCompletionOfBooks, OffersBooksThatAreDoneToThoseWhoListen) {
   std::istringstream in;
   std::ostringstream out;
   CLI::App app("", "audiobookctl");
