@@ -59,7 +59,7 @@ struct WrittenBook {
   storage::Levels levels;
   double encode_seconds = 0; ///< CPU time
   std::vector<BookFile> files;
-  std::optional<AcxReport> acx; ///< of preset acx, also in the files acx-report.txt and acx-report.json
+  std::optional<AcxReport> acx;           ///< of preset acx, also in the files acx-report.txt and acx-report.json
   std::vector<HeardUtterance> utterances; ///< in the order of write()
 };
 
