@@ -318,7 +318,7 @@ void read_credits(const JsonFields& fields, Job& job) {
   if (job.format.preset == "none")
     fields.fail("credits", "are made with format.preset \"acx\" only, found \"none\"");
   const auto read = [&](const char* name) {
-    const std::string text = inner->text(name, max_credits_bytes).value_or("");
+    std::string text = inner->text(name, max_credits_bytes).value_or("");
     if (const std::string complaint = text.empty() ? "" : complaint_about_credits(text); !complaint.empty())
       inner->fail(name, complaint);
     return text;

@@ -19,7 +19,9 @@ public:
   void finish(const Tags& tags, const std::vector<Chapter>& chapters) override;
   [[nodiscard]] const Levels& levels() const noexcept override { return encoder_.levels(); }
   [[nodiscard]] const DecodedAudio* decoded() const noexcept override { return meter_ ? &meter_->decoded() : nullptr; }
-  [[nodiscard]] double cpu_seconds() const noexcept override { return encoder_.cpu_seconds(); }
+  [[nodiscard]] double cpu_seconds() const noexcept override {
+    return encoder_.cpu_seconds() + (meter_ ? meter_->cpu_seconds() : 0);
+  }
 
 private:
   ByteSink& sink_;

@@ -2,17 +2,20 @@
 // Xing header, which is known last.
 #include "storage/mp3_meter.h"
 
+#include "storage/cpu_clock.h"
 #include "storage/errors.h"
 
 #include <algorithm>
 #include <cstring>
 #include <mpg123.h>
 #include <string>
+#include <utility>
 
 namespace audiobookd::storage {
 namespace {
 
 constexpr std::size_t stretch_s = 10;          // whole hops of Levels, whole windows of 10 ms
+constexpr std::size_t most_outstanding = 4;    // stretches, each of which takes memory
 constexpr std::size_t decoder_delay = 529;     // of layer III: the synthesis filter bank, and one
 constexpr std::size_t longest_padding = 4'096; // 12 bits in a Xing header
 
@@ -45,7 +48,8 @@ struct Mp3Meter::Decoder {
   mpg123_handle* handle = nullptr;
 };
 
-Mp3Meter::Mp3Meter(int sample_rate) : sample_rate_(sample_rate), decoder_(std::make_unique<Decoder>()) {
+Mp3Meter::Mp3Meter(int sample_rate, WorkerPool& pool)
+    : sample_rate_(sample_rate), pool_(pool), decoder_(std::make_unique<Decoder>()) {
   decoder_->open(sample_rate);
   decoded_.sample_rate = sample_rate;
 }
@@ -91,25 +95,45 @@ bool Mp3Meter::decode_frame() {
   samples_.insert(samples_.end(), heard.begin() + static_cast<std::ptrdiff_t>(skipped), heard.end());
   const std::size_t stretch = stretch_s * static_cast<std::size_t>(sample_rate_);
   if (samples_.size() >= stretch + longest_padding) {
-    measure(stretch);
+    submit(stretch);
   }
   return true;
 }
 
-/// Measures the first @p count samples and drops them.
-void Mp3Meter::measure(std::size_t count) {
-  const auto part = std::span(samples_).first(count);
-  decoded_.levels.add(Levels::of(part, 0, count, sample_rate_));
-  const auto window = static_cast<std::size_t>(sample_rate_ / DecodedAudio::powers_per_second);
-  for (std::size_t begin = 0; begin + window <= count; begin += window) {
+Mp3Meter::Stretch Mp3Meter::measure(const std::vector<float>& samples, int sample_rate) {
+  const double start = thread_cpu_seconds();
+  Stretch stretch;
+  stretch.levels = Levels::of(samples, 0, samples.size(), sample_rate);
+  const auto window = static_cast<std::size_t>(sample_rate / DecodedAudio::powers_per_second);
+  for (std::size_t begin = 0; begin + window <= samples.size(); begin += window) {
     double sum = 0;
-    for (const float sample : part.subspan(begin, window)) {
+    for (const float sample : std::span(samples).subspan(begin, window)) {
       sum += static_cast<double>(sample) * sample;
     }
-    decoded_.powers.push_back(static_cast<float>(sum / static_cast<double>(window)));
+    stretch.powers.push_back(static_cast<float>(sum / static_cast<double>(window)));
   }
+  stretch.cpu_seconds = thread_cpu_seconds() - start;
+  return stretch;
+}
+
+/// Has the first @p count samples measured and drops them.
+void Mp3Meter::submit(std::size_t count) {
+  const auto end = samples_.begin() + static_cast<std::ptrdiff_t>(count);
+  std::vector<float> part(samples_.begin(), end);
+  samples_.erase(samples_.begin(), end);
   num_samples_ += count;
-  samples_.erase(samples_.begin(), samples_.begin() + static_cast<std::ptrdiff_t>(count));
+  outstanding_.push_back(pool_.submit([part = std::move(part), rate = sample_rate_] { return measure(part, rate); }));
+  if (outstanding_.size() > most_outstanding) {
+    take_oldest();
+  }
+}
+
+void Mp3Meter::take_oldest() {
+  const Stretch stretch = outstanding_.front().get();
+  outstanding_.pop_front();
+  decoded_.levels.add(stretch.levels);
+  decoded_.powers.insert(decoded_.powers.end(), stretch.powers.begin(), stretch.powers.end());
+  cpu_seconds_ += stretch.cpu_seconds;
 }
 
 void Mp3Meter::finish(int encoder_padding) {
@@ -119,7 +143,10 @@ void Mp3Meter::finish(int encoder_padding) {
   }
   const auto padding = static_cast<std::size_t>(encoder_padding);
   const std::size_t surplus = std::min(padding - std::min(padding, decoder_delay), samples_.size());
-  measure(samples_.size() - surplus);
+  submit(samples_.size() - surplus);
+  while (!outstanding_.empty()) {
+    take_oldest();
+  }
   decoded_.seconds = static_cast<double>(num_samples_) / sample_rate_;
 }
 

@@ -103,7 +103,8 @@ TEST(Mp3Meter, SaysSoWhenFramesCannotBeDecoded) {
   const std::vector<std::byte> noise(5'000, std::byte{0x55});
   EXPECT_TRUE(tests::throws_with<TransientError>(
       [&] {
-        Mp3Meter meter(44'100);
+        WorkerPool pool(1);
+        Mp3Meter meter(44'100, pool);
         meter.add(noise, 576);
         meter.finish(1'000);
       },
