@@ -7,6 +7,7 @@
 #include <cmath>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <span>
 #include <sstream>
 #include <string>
@@ -47,14 +48,13 @@ inline Heard listen_to(const std::filesystem::path& file) {
   heard.bitrate = std::stoi(stream.at("bit_rate").get<std::string>());
   std::istringstream packets(
       tests::output_of("ffprobe -v error -show_entries packet=size -of csv=p=0 '" + file.string() + "'"));
-  std::vector<int> sizes;
+  std::set<int> sizes;
   for (std::string line; std::getline(packets, line);) {
     if (!line.empty()) {
-      sizes.push_back(std::stoi(line) / 2); // 626 and 627 bytes are the same
+      sizes.insert(std::stoi(line) / 2); // 626 and 627 bytes are the same
     }
   }
-  std::ranges::sort(sizes);
-  heard.packet_sizes = static_cast<std::size_t>(std::ranges::unique(sizes).begin() - sizes.begin());
+  heard.packet_sizes = sizes.size();
   heard.samples = tests::ffmpeg_samples(file);
   const auto rate = static_cast<std::size_t>(heard.sample_rate);
   heard.seconds = static_cast<double>(heard.samples.size()) / heard.sample_rate;
