@@ -83,7 +83,7 @@ BookListing listing_from(const Json& json) {
   }
   BookListing listing;
   json.at("job").get_to(listing.job);
-  listing.payload = json.at("payload");
+  listing.payload = json.at("payload").is_null() ? "" : text_of(json.at("payload"));
   json.at("output").get_to(listing.output);
   json.at("fingerprint").get_to(listing.fingerprint);
   json.at("model").get_to(listing.model);
@@ -139,10 +139,11 @@ Json to_json(const ListedUtterance& utterance) {
 }
 
 std::string to_json(const BookListing& listing) {
-  const Json head = {{"v", listing_version},       {"job", listing.job},
-                     {"output", listing.output},   {"fingerprint", listing.fingerprint},
-                     {"model", listing.model},     {"voice", listing.voice},
-                     {"gain_db", listing.gain_db}, {"payload", listing.payload}};
+  const Json head = {
+      {"v", listing_version},       {"job", listing.job},
+      {"output", listing.output},   {"fingerprint", listing.fingerprint},
+      {"model", listing.model},     {"voice", listing.voice},
+      {"gain_db", listing.gain_db}, {"payload", listing.payload.empty() ? Json() : Json::parse(listing.payload)}};
   std::string text = text_of(head);
   text.pop_back(); // its brace
   text += ",\n\"utterances\":[";

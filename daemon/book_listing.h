@@ -41,10 +41,10 @@ struct ListedUtterance {
 };
 
 struct BookListing {
-  std::string job;                ///< id; empty: no queue's
-  nlohmann::ordered_json payload; ///< the job as it was added; null: not known
-  std::string output;             ///< as the job's result names it
-  std::string fingerprint;        ///< of a book that is one file; empty: of a folder, which the listing lies in
+  std::string job;         ///< id; empty: no queue's
+  std::string payload;     ///< the job's JSON; empty: not known
+  std::string output;      ///< as the job's result names it
+  std::string fingerprint; ///< of a book that is one file; empty: of a folder, which the listing lies in
   std::string model;
   std::string voice;
   double gain_db = 0; ///< that the book was written with

@@ -242,9 +242,8 @@ void log_gates(const GateReport& gates, const std::string& book_id) {
 BookListing make_listing(const Making& with, const Written& written) {
   const Studio& studio = with.studio;
   const engine::EngineInfo& info = studio.renderer.info();
-  const std::string& payload = with.request.payload;
   return {.job = with.request.job,
-          .payload = payload.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json::parse(payload),
+          .payload = with.request.payload,
           .output = with.request.output,
           .fingerprint = {},
           .model = info.model,

@@ -113,7 +113,9 @@ void apply_redo(Book& book, const std::vector<jobs::RedoneUtterance>& redo, cons
     }
     place.piece = known->second;
     place.redone = true;
-    place.written = wanted.text ? text : std::move(place.written);
+    if (wanted.text) {
+      place.written = text;
+    }
   }
   drop_unheard(book);
 }

@@ -153,17 +153,17 @@ std::string QueueCommands::new_redo_id(const std::string& job) {
 
 ExitStatus QueueCommands::redo() {
   const BookListing listing = find_listing();
-  nlohmann::ordered_json payload = listing.payload;
+  std::string payload = listing.payload;
   if (!job_file_.empty()) {
     const std::vector<std::string> jobs = split_jobs(read_source(job_file_, console_.in));
     if (jobs.size() != 1) {
       throw std::invalid_argument("--job: one job is expected, not " + std::to_string(jobs.size()));
     }
-    payload = nlohmann::ordered_json::parse(jobs.front());
+    payload = jobs.front();
   }
   std::string book_job = listing.job;
-  if (book_job.empty() && payload.is_object()) {
-    book_job = payload.value("id", "");
+  if (book_job.empty() && !payload.empty()) {
+    book_job = jobs::parse_job(payload, "").id;
   }
   if (book_job.empty()) {
     throw std::invalid_argument("the book was not made by a job of a queue: --job FILE, with an `id`, says which makes "
@@ -171,7 +171,7 @@ ExitStatus QueueCommands::redo() {
   }
   client_->connect();
   const std::string id = new_redo_id(book_job);
-  const std::string job = redo_job(listing, std::move(payload), wish_, id);
+  const std::string job = redo_job(listing, payload, wish_, id);
   if (const std::size_t count = client_->count_untaken(); count > 0) {
     console_.err << count
                  << " jobs were not taken in by a worker yet; if a redo of this book is among them, this one "

@@ -5,6 +5,7 @@
 #include "jobs/job.h"
 
 #include <map>
+#include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <utility>
 
@@ -30,11 +31,11 @@ void check(const BookListing& listing, const RedoWish& wish) {
   }
 }
 
-/// What @p payload has redone, by number.
-std::map<std::size_t, Json> redone_so_far(const Json& payload) {
+/// What @p job has redone, by number.
+std::map<std::size_t, Json> redone_so_far(const Json& job) {
   std::map<std::size_t, Json> redone;
-  if (payload.contains("redo") && payload["redo"].contains("utterances")) {
-    for (const Json& one : payload["redo"]["utterances"]) {
+  if (job.contains("redo") && job["redo"].contains("utterances")) {
+    for (const Json& one : job["redo"]["utterances"]) {
       redone.emplace(one.at("number").get<std::size_t>(), one);
     }
   }
@@ -76,13 +77,15 @@ Json redo_of(const ListedUtterance& utterance, const Json& known, const RedoWish
 
 } // namespace
 
-std::string redo_job(const BookListing& listing, Json payload, const RedoWish& wish, const std::string& id) {
+std::string redo_job(const BookListing& listing, const std::string& payload, const RedoWish& wish,
+                     const std::string& id) {
   check(listing, wish);
-  if (!payload.is_object()) {
+  if (payload.empty()) {
     throw std::invalid_argument("the listing does not say by which job the book was made; --job FILE says it");
   }
-  check_job(payload.dump()); // before it is looked into
-  std::map<std::size_t, Json> redone = redone_so_far(payload);
+  check_job(payload); // before it is looked into
+  Json job = Json::parse(payload);
+  std::map<std::size_t, Json> redone = redone_so_far(job);
   for (const std::size_t number : wish.numbers) {
     if (wish.original && redone.erase(number) == 0) {
       throw std::invalid_argument("--original: utterance " + std::to_string(number) + " was not redone");
@@ -95,15 +98,15 @@ std::string redo_job(const BookListing& listing, Json payload, const RedoWish& w
   for (auto& [number, redo] : redone) {
     list.push_back(std::move(redo));
   }
-  payload.erase("idempotency_key");
-  payload.erase("not_before");
-  payload["id"] = id;
-  payload["if_exists"] = "replace";
-  payload["listing"] = true;
-  payload["redo"] = {{"gain_db", listing.gain_db}, {"utterances", list}};
-  std::string job = payload.dump();
-  check_job(job);
-  return job;
+  job.erase("idempotency_key");
+  job.erase("not_before");
+  job["id"] = id;
+  job["if_exists"] = "replace";
+  job["listing"] = true;
+  job["redo"] = {{"gain_db", listing.gain_db}, {"utterances", list}};
+  std::string json = job.dump();
+  check_job(json);
+  return json;
 }
 
 } // namespace audiobookd::daemon

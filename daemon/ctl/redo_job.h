@@ -7,7 +7,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,11 +22,12 @@ struct RedoWish {
   bool original = false; ///< as the book's own job had them
 };
 
-/// The job @p payload once more under the name @p id, with what it has redone already and @p wish.
+/// The job @p payload (JSON; empty: not known) once more under the name @p id, with what it has redone already and @p
+/// wish.
 /// @param listing of the book as it is, which @p payload, or a job that only differs in its id, has made.
 /// @throws std::invalid_argument: an utterance that does not exist, a text for several of them, a wish for two things,
 /// a payload that is no job.
-[[nodiscard]] std::string redo_job(const BookListing& listing, nlohmann::ordered_json payload, const RedoWish& wish,
+[[nodiscard]] std::string redo_job(const BookListing& listing, const std::string& payload, const RedoWish& wish,
                                    const std::string& id);
 
 } // namespace audiobookd::daemon

@@ -1,5 +1,6 @@
 // systemd/audiobookd.acl.example: a producer can do all of audiobookctl and nothing to anybody's lease; a worker can do
 // its work.
+#include "daemon/book_listing.h"
 #include "jobs/redis_script.h"
 #include "tests/daemon/ctl/ctl_fixture.h"
 
@@ -67,6 +68,14 @@ TEST_F(RedisAcl, AProducerCanDoAllOfAudiobookctl) {
   works({"retry", "tale"});
   works({"cancel", "tale"});
   EXPECT_EQ(ctl({"follow", "tale"}).status, 6);
+  BookListing listing;
+  listing.job = "tale";
+  listing.payload = R"({"text":"Hello.","output":"a.mp3"})";
+  listing.utterances.resize(1);
+  listing.utterances[0].number = 1;
+  listing.utterances[0].key = "0123456789abcdef";
+  const testing::TemporaryFolder folder;
+  works({"redo", folder.write("utterances.json", to_json(listing)).string(), "1"});
   works({"purge", "tale"});
   works({"drain", "w-1"});
 }

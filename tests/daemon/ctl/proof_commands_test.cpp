@@ -38,7 +38,7 @@ protected:
     if (!claimed) {
       return "";
     }
-    const std::string id = claimed->lease.id;
+    std::string id = claimed->lease.id;
     const JobSurroundings surroundings{.queue = *worker_,
                                        .studio = {renderer_, pool_, store_, encoders_},
                                        .storage = storage_,
@@ -219,7 +219,7 @@ TEST_F(RedisProof, AJobThatTheListingDoesNotKnowComesFromAFile) {
   const auto file = files_ / ".tale.flac.utterances.json";
   BookListing listing = parse_listing(tests::read_file(file), "listing");
   listing.job.clear(); // as the command `render` makes it
-  listing.payload = nullptr;
+  listing.payload.clear();
   tests::write_file(file, to_json(listing));
   const Ran without = ctl({"redo", (files_ / "tale.flac").string(), "3"});
   EXPECT_EQ(without.status, 2);
