@@ -280,6 +280,27 @@ TEST_F(AcxBook, SubtitlesComeAfterTheRoomTone) {
   EXPECT_NE(vtt.find("00:00:00.750 --> "), std::string::npos) << vtt;
 }
 
+TEST_F(AcxBook, AChapterThatIsEncodedAgainIsListedOnce) {
+  options_.shape.listing = true;
+  voice_of_ = [](const std::string& text) {
+    return text.find("sea was calm again") != std::string::npos || text == "Two" ? Voice{.level = 0.06}
+                                                                                 : Voice{.level = 0.16};
+  };
+  const BookReport book = render();
+  ASSERT_TRUE(book.encoded_again);
+  const std::string name = options_.output / listing_file;
+  const BookListing listing = parse_listing(tests::read_file(name), name);
+  std::map<std::string, double> ends; // of each file's latest utterance
+  for (const ListedUtterance& utterance : listing.utterances) {
+    const auto [end, is_first] = ends.emplace(utterance.file, 0);
+    EXPECT_EQ(is_first, utterance.start_s == AcxAims::head_s) << utterance.number;
+    EXPECT_GE(utterance.start_s, end->second) << utterance.number;
+    end->second = utterance.end_s;
+  }
+  EXPECT_EQ(ends.size(), all_files.size());
+  EXPECT_EQ(listing.utterances.size(), book.utterances);
+}
+
 TEST_F(AcxBook, WhatContradictsThePresetIsNamed) {
   const auto complaint = [&] {
     try {
