@@ -112,7 +112,8 @@ TEST_F(MemoryTest, AHugeBookNeedsNoMoreThanALongOne) {
   const std::size_t growth = peak_growth([&] { render({"huge"}, paragraphs); });
   RecordProperty("growth_mib", static_cast<int>(growth / mib));
   RecordProperty("peak_mib", static_cast<int>(memory_bytes("VmHWM") / mib));
-  EXPECT_LT(growth, 96 * mib) << "of 40 minutes the audio alone takes 220 MiB";
+  const std::size_t plan = 2048 * static_cast<std::size_t>(paragraphs); // texts, keys, what gates found
+  EXPECT_LT(growth, 96 * mib + plan) << "of 40 minutes the audio alone takes 220 MiB";
 }
 
 TEST_F(MemoryTest, ThirtyJobsNeedNoMoreThanThoseThatAreOpen) {
