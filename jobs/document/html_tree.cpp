@@ -41,7 +41,7 @@ std::string value_behind(std::string_view text, std::string_view key) {
 std::string declared_encoding(std::string_view bytes) {
   const std::string begin = lower_case(bytes.substr(0, declaration_bytes));
   if (begin.starts_with("<?xml")) {
-    const std::string encoding = value_behind(std::string_view(begin).substr(0, begin.find("?>")), "encoding");
+    std::string encoding = value_behind(std::string_view(begin).substr(0, begin.find("?>")), "encoding");
     if (!encoding.empty()) {
       return encoding;
     }
